@@ -1,0 +1,11 @@
+// The whole library, for users: #include <arrow_quant/arrow_quant.h>
+#pragma once
+
+#include "arrow_quant/config/config.h"
+#include "arrow_quant/core/cancel.h"
+#include "arrow_quant/core/error.h"
+#include "arrow_quant/core/progress.h"
+#include "arrow_quant/pipeline/inspect.h"
+#include "arrow_quant/pipeline/orchestrator.h"
+#include "arrow_quant/pipeline/quantized_model.h"
+#include "arrow_quant/pipeline/result.h"

@@ -1,0 +1,62 @@
+// Which tensors of a diffusion model are quantized, at how many bits, and why the others are kept.
+// A pure function of names, shapes and types: the plan needs no weights.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <regex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "arrow_quant/core/dtype.h"
+#include "arrow_quant/quant/bit_width.h"
+
+namespace arrow_quant {
+
+struct LayerRuleOptions {
+  BitWidth bit_width = BitWidth::Int4;
+  // Modules not to convert, and modules to convert although a rule would keep them: a substring of
+  // the tensor's name, or "re:" and a regular expression (ECMAScript) searched in it.
+  std::vector<std::string> modules_to_not_convert;
+  std::vector<std::string> modules_to_convert;
+};
+
+struct LayerDecision {
+  std::optional<BitWidth> bit_width;  // unset: kept
+  // Kept: why, in words ("norm", "embedder: …"). Quantized at other than the asked bits: why.
+  // Else empty.
+  std::string reason;
+};
+
+class LayerRules {
+ public:
+  // Throws: Error(Configuration) for a regular expression that does not compile.
+  explicit LayerRules(const LayerRuleOptions& options);
+
+  // num_blocks-style facts are not needed: first and last projections are told by name.
+  LayerDecision decide(std::string_view name, const std::vector<int64_t>& shape,
+                       DType dtype) const;
+
+ private:
+  struct Pattern {
+    std::string text;
+    std::optional<std::regex> regex;
+    bool matches(std::string_view name) const;
+  };
+  static std::vector<Pattern> compile(const std::vector<std::string>& texts);
+
+  BitWidth bit_width_;
+  std::vector<Pattern> not_convert_;
+  std::vector<Pattern> convert_;
+};
+
+// A weight of two or more dimensions seen as [out, in·…].
+struct MatrixShape {
+  int64_t rows = 0;
+  int64_t cols = 0;
+};
+// Shape [] or [n] → [1, n].
+MatrixShape matrix_shape(const std::vector<int64_t>& shape);
+
+}  // namespace arrow_quant

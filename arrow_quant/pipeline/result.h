@@ -1,0 +1,91 @@
+// What a run tells its caller: totals, every layer, every decision.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace arrow_quant {
+
+// One tensor of a quantized model.
+struct LayerReport {
+  std::string name;
+  std::string component;
+  std::vector<int64_t> shape;
+  std::string dtype;       // of the source
+  std::string quant_type;  // "int2", "int4", "int8", "none"
+  int bit_width = 0;       // stored bits of a code; kept: of the source's type
+  int group_size = 0;
+  int64_t num_params = 0;
+  int64_t source_bytes = 0;
+  int64_t stored_bytes = 0;  // codes + scales + offsets
+  // Over the whole tensor; unset where kept.
+  std::optional<double> cosine_similarity, sqnr_db, max_abs_error;
+  std::string reason;  // why kept, or why not the asked bits; "" otherwise
+};
+
+// A layer that min_accuracy gave more bits than asked.
+struct Promotion {
+  std::string name;
+  int from_bits = 0;
+  int to_bits = 0;  // 16 and more: kept
+  double accuracy_before = 0;
+  double accuracy_after = 0;  // 1 where kept
+  int64_t extra_bytes = 0;
+};
+
+struct QuantizationResult {
+  std::filesystem::path quantized_path;
+  double compression_ratio = 0;   // source bytes of all tensors / bytes of the part files
+  double cosine_similarity = 0;   // mean over quantized layers; 1 if there are none
+  double worst_cosine_similarity = 0;
+  std::string worst_layer;
+  double sqnr_db = 0;             // mean over quantized layers with finite values
+  double model_size_mb = 0;       // bytes of the part files / 1e6
+  std::string modality;           // "unknown" if it could not be told
+  std::string modality_evidence;
+  int bit_width = 0;              // as asked
+  double quantization_time_s = 0;
+  double bits_per_weight = 0;        // stored bits of quantized layers, parameters included
+  double bits_per_weight_model = 0;  // bits of the part files over all parameters
+  int64_t num_quantized = 0;
+  int64_t num_kept = 0;
+  double peak_memory_mb = 0;      // peak resident memory of the process, MiB
+  std::vector<LayerReport> layers;
+  std::vector<Promotion> promotions;
+  std::vector<std::string> warnings;
+  bool resumed = false;     // parts of an earlier, unfinished run were used
+  bool up_to_date = false;  // the output was there and verified; nothing was written
+};
+
+struct LayerValidation {
+  std::string name;
+  std::string component;
+  std::string quant_type;
+  double cosine_similarity = 0;
+  double sqnr_db = 0;
+  double max_abs_error = 0;
+};
+
+// A tensor that is not on both sides, or not of the same shape.
+struct TensorMismatch {
+  std::string name;
+  std::string problem;  // "missing", "extra", or both shapes in words
+};
+
+struct ValidationResult {
+  double cosine_similarity = 0;  // mean over quantized tensors
+  double worst_cosine_similarity = 0;
+  std::string worst_layer;
+  double sqnr_db = 0;
+  double compression_ratio = 0;
+  double model_size_mb = 0;
+  double min_accuracy = 0;  // as recorded in the manifest
+  bool passed = false;
+  std::vector<LayerValidation> layers;      // the quantized ones
+  std::vector<TensorMismatch> mismatches;
+};
+
+}  // namespace arrow_quant

@@ -1,0 +1,1 @@
+"""A masked-diffusion language model over bytes (LLaDA-like) on Python source text."""
