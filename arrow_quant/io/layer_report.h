@@ -1,0 +1,39 @@
+// LayerReport and Promotion: what is known of each tensor of a quantized model, as the manifest
+// records it and as results hand it out.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace arrow_quant {
+
+// One tensor of a quantized model.
+struct LayerReport {
+  std::string name;
+  std::string component;
+  std::vector<int64_t> shape;
+  std::string dtype;       // of the source
+  std::string quant_type;  // "int2", "int4", "int8", "none"
+  int bit_width = 0;       // stored bits of a code; kept: of the source's type
+  int group_size = 0;
+  int64_t num_params = 0;
+  int64_t source_bytes = 0;
+  int64_t stored_bytes = 0;  // codes + scales + offsets
+  // Over the whole tensor; unset where kept.
+  std::optional<double> cosine_similarity, sqnr_db, max_abs_error;
+  std::string reason;  // why kept, or why not the asked bits; "" otherwise
+};
+
+// A layer that min_accuracy gave more bits than asked.
+struct Promotion {
+  std::string name;
+  int from_bits = 0;
+  int to_bits = 0;  // 16 and more: kept
+  double accuracy_before = 0;
+  double accuracy_after = 0;  // 1 where kept
+  int64_t extra_bytes = 0;
+};
+
+}  // namespace arrow_quant

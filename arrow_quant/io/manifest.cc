@@ -1,0 +1,338 @@
+#include "arrow_quant/io/manifest.h"
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <type_traits>
+#include <utility>
+
+#include "arrow_quant/core/error.h"
+
+namespace arrow_quant {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json option_json(const OptionValue& value) {
+  return std::visit(
+      [](const auto& v) -> Json {
+        if constexpr (std::is_same_v<std::decay_t<decltype(v)>, std::monostate>) {
+          return nullptr;
+        } else {
+          return v;
+        }
+      },
+      value);
+}
+
+OptionValue option_value(const Json& json) {
+  if (json.is_boolean()) return json.get<bool>();
+  if (json.is_number_integer()) return json.get<int64_t>();
+  if (json.is_number()) return json.get<double>();
+  if (json.is_string()) return json.get<std::string>();
+  if (json.is_array()) return json.get<std::vector<std::string>>();
+  return std::monostate{};
+}
+
+// JSON has no infinity: an exact layer's SQNR is the string "inf".
+Json metric_json(const std::optional<double>& value) {
+  if (!value) return nullptr;
+  if (std::isinf(*value)) return *value > 0 ? "inf" : "-inf";
+  return *value;
+}
+
+std::optional<double> metric_value(const Json& json) {
+  if (json.is_null()) return std::nullopt;
+  if (json.is_string()) {
+    return json.get<std::string>() == "inf" ? HUGE_VAL : -HUGE_VAL;
+  }
+  return json.get<double>();
+}
+
+Json file_json(const FileRecord& file) {
+  return {{"path", file.path}, {"size_bytes", file.size_bytes}, {"xxh3_128", file.xxh3_128}};
+}
+
+FileRecord file_record(const Json& json) {
+  return {json.at("path").get<std::string>(), json.at("size_bytes").get<uint64_t>(),
+          json.at("xxh3_128").get<std::string>()};
+}
+
+Json tensor_json(const TensorRecord& tensor) {
+  const LayerReport& r = tensor.report;
+  Json blocks = Json::array();
+  for (const BlockPlace& place : tensor.blocks) {
+    blocks.push_back({{"row_group", place.row_group}, {"row", place.row}});
+  }
+  return {{"name", r.name},
+          {"shape", r.shape},
+          {"dtype", r.dtype},
+          {"quant_type", r.quant_type},
+          {"bit_width", r.bit_width},
+          {"group_size", r.group_size},
+          {"num_params", r.num_params},
+          {"source_bytes", r.source_bytes},
+          {"stored_bytes", r.stored_bytes},
+          {"cosine_similarity", metric_json(r.cosine_similarity)},
+          {"sqnr_db", metric_json(r.sqnr_db)},
+          {"max_abs_error", metric_json(r.max_abs_error)},
+          {"reason", r.reason},
+          {"part", tensor.part},
+          {"blocks", std::move(blocks)}};
+}
+
+TensorRecord tensor_record(const Json& json, const std::string& component) {
+  TensorRecord tensor;
+  LayerReport& r = tensor.report;
+  r.name = json.at("name").get<std::string>();
+  r.component = component;
+  r.shape = json.at("shape").get<std::vector<int64_t>>();
+  r.dtype = json.at("dtype").get<std::string>();
+  r.quant_type = json.at("quant_type").get<std::string>();
+  r.bit_width = json.at("bit_width").get<int>();
+  r.group_size = json.at("group_size").get<int>();
+  r.num_params = json.at("num_params").get<int64_t>();
+  r.source_bytes = json.at("source_bytes").get<int64_t>();
+  r.stored_bytes = json.at("stored_bytes").get<int64_t>();
+  r.cosine_similarity = metric_value(json.at("cosine_similarity"));
+  r.sqnr_db = metric_value(json.at("sqnr_db"));
+  r.max_abs_error = metric_value(json.at("max_abs_error"));
+  r.reason = json.at("reason").get<std::string>();
+  tensor.part = json.at("part").get<int32_t>();
+  for (const Json& block : json.at("blocks")) {
+    tensor.blocks.push_back({block.at("row_group").get<int32_t>(), block.at("row").get<int64_t>()});
+  }
+  return tensor;
+}
+
+Json promotion_json(const Promotion& p) {
+  return {{"name", p.name},
+          {"from_bits", p.from_bits},
+          {"to_bits", p.to_bits},
+          {"accuracy_before", p.accuracy_before},
+          {"accuracy_after", p.accuracy_after},
+          {"extra_bytes", p.extra_bytes}};
+}
+
+Promotion promotion_record(const Json& json) {
+  return {json.at("name").get<std::string>(),      json.at("from_bits").get<int>(),
+          json.at("to_bits").get<int>(),           json.at("accuracy_before").get<double>(),
+          json.at("accuracy_after").get<double>(), json.at("extra_bytes").get<int64_t>()};
+}
+
+Json component_json(const ComponentRecord& component, bool with_source_digest) {
+  Json parts = Json::array();
+  Json tensors = Json::array();
+  Json promotions = Json::array();
+  for (const PartRecord& part : component.parts) {
+    Json json = file_json(part.file);
+    if (with_source_digest) {
+      json["source_digest"] = part.source_digest;
+    }
+    parts.push_back(std::move(json));
+    for (const TensorRecord& tensor : part.tensors) {
+      tensors.push_back(tensor_json(tensor));
+    }
+    for (const Promotion& promotion : part.promotions) {
+      promotions.push_back(promotion_json(promotion));
+      promotions.back()["part"] = parts.size() - 1;
+    }
+  }
+  return {{"name", component.name},
+          {"subdir", component.subdir},
+          {"class_name", component.class_name},
+          {"parts", std::move(parts)},
+          {"tensors", std::move(tensors)},
+          {"promotions", std::move(promotions)}};
+}
+
+ComponentRecord component_record(const Json& json) {
+  ComponentRecord component;
+  component.name = json.at("name").get<std::string>();
+  component.subdir = json.at("subdir").get<std::string>();
+  component.class_name = json.at("class_name").get<std::string>();
+  for (const Json& part : json.at("parts")) {
+    PartRecord record;
+    record.file = file_record(part);
+    record.source_digest = part.value("source_digest", "");
+    component.parts.push_back(std::move(record));
+  }
+  for (const Json& tensor : json.at("tensors")) {
+    TensorRecord record = tensor_record(tensor, component.name);
+    component.parts.at(static_cast<size_t>(record.part)).tensors.push_back(std::move(record));
+  }
+  for (const Json& promotion : json.at("promotions")) {
+    component.parts.at(promotion.at("part").get<size_t>())
+        .promotions.push_back(promotion_record(promotion));
+  }
+  return component;
+}
+
+Json components_json(const std::vector<ComponentRecord>& components, bool with_source_digest) {
+  Json json = Json::array();
+  for (const ComponentRecord& component : components) {
+    json.push_back(component_json(component, with_source_digest));
+  }
+  return json;
+}
+
+Json files_json(const std::vector<FileRecord>& files) {
+  Json json = Json::array();
+  for (const FileRecord& file : files) {
+    json.push_back(file_json(file));
+  }
+  return json;
+}
+
+// Totals are derived, for readers that do not want to add up.
+Json totals_json(const Manifest& manifest) {
+  int64_t params = 0, quantized_params = 0, stored = 0, quantized_stored = 0, source = 0;
+  uint64_t part_bytes = 0;
+  int64_t quantized = 0, kept = 0;
+  double cosine_sum = 0, sqnr_sum = 0, worst = 1;
+  int64_t sqnr_count = 0;
+  std::string worst_layer;
+  for (const ComponentRecord& component : manifest.components) {
+    for (const PartRecord& part : component.parts) {
+      part_bytes += part.file.size_bytes;
+      for (const TensorRecord& tensor : part.tensors) {
+        const LayerReport& r = tensor.report;
+        params += r.num_params;
+        stored += r.stored_bytes;
+        source += r.source_bytes;
+        if (!r.cosine_similarity) {
+          ++kept;
+          continue;
+        }
+        ++quantized;
+        quantized_params += r.num_params;
+        quantized_stored += r.stored_bytes;
+        cosine_sum += *r.cosine_similarity;
+        if (std::isfinite(*r.sqnr_db)) {
+          sqnr_sum += *r.sqnr_db;
+          ++sqnr_count;
+        }
+        if (worst_layer.empty() || *r.cosine_similarity < worst) {
+          worst = *r.cosine_similarity;
+          worst_layer = r.name;
+        }
+      }
+    }
+  }
+  const auto ratio = [](double a, double b) { return b > 0 ? Json(a / b) : Json(nullptr); };
+  return {{"num_params", params},
+          {"num_quantized", quantized},
+          {"num_kept", kept},
+          {"source_bytes", source},
+          {"stored_bytes", stored},
+          {"part_bytes", part_bytes},
+          {"bits_per_weight", ratio(8.0 * quantized_stored, quantized_params)},
+          {"bits_per_weight_model", ratio(8.0 * part_bytes, params)},
+          {"cosine_similarity", ratio(cosine_sum, quantized)},
+          {"worst_cosine_similarity", quantized > 0 ? Json(worst) : Json(nullptr)},
+          {"worst_layer", worst_layer},
+          {"sqnr_db", ratio(sqnr_sum, sqnr_count)}};
+}
+
+template <class Parse>
+auto parse_or_explain(const std::string& source, Parse parse) {
+  try {
+    return parse();
+  } catch (const nlohmann::json::exception& e) {
+    throw Error(ErrorCode::Metadata, source + ": " + e.what() +
+                                         "; the file is damaged or was not written by this tool: "
+                                         "quantize the model again");
+  } catch (const std::out_of_range&) {
+    throw Error(ErrorCode::Metadata,
+                source + ": a tensor names a part that does not exist; quantize the model again");
+  }
+}
+
+}  // namespace
+
+std::string to_json(const Manifest& manifest) {
+  Json options = Json::object();
+  for (const auto& [name, value] : manifest.options) {
+    options[name] = option_json(value);
+  }
+  Json skipped = Json::array();
+  for (const SkippedRecord& file : manifest.skipped_files) {
+    skipped.push_back({{"path", file.path}, {"reason", file.reason}});
+  }
+  const Json json = {{"format", "arrow_quant"},
+                     {"format_version", manifest.format_version},
+                     {"required_features", manifest.required_features},
+                     {"tool_version", manifest.tool_version},
+                     {"modality", manifest.modality},
+                     {"modality_evidence", manifest.modality_evidence},
+                     {"min_accuracy", manifest.min_accuracy},
+                     {"options", std::move(options)},
+                     {"totals", totals_json(manifest)},
+                     {"source_files", files_json(manifest.source_files)},
+                     {"copied_files", files_json(manifest.copied_files)},
+                     {"skipped_files", std::move(skipped)},
+                     {"components", components_json(manifest.components, false)},
+                     {"warnings", manifest.warnings}};
+  return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+Manifest parse_manifest(const std::string& text, const std::string& source) {
+  return parse_or_explain(source, [&] {
+    const Json json = Json::parse(text);
+    Manifest m;
+    if (json.value("format", "") != "arrow_quant") {
+      throw Error(ErrorCode::Metadata,
+                  source + ": \"format\" is not \"arrow_quant\": this is another tool's manifest");
+    }
+    m.format_version = json.at("format_version").get<int>();
+    if (m.format_version > kFormatVersion) {
+      throw Error(ErrorCode::Unsupported,
+                  source + ": format version " + std::to_string(m.format_version) +
+                      ", this version reads up to " + std::to_string(kFormatVersion) +
+                      ": update arrow-quant");
+    }
+    m.required_features = json.at("required_features").get<std::vector<std::string>>();
+    for (const std::string& feature : m.required_features) {
+      throw Error(ErrorCode::Unsupported, source + ": requires the feature '" + feature +
+                                              "', which this version does not know: update "
+                                              "arrow-quant");
+    }
+    m.tool_version = json.at("tool_version").get<std::string>();
+    m.modality = json.at("modality").get<std::string>();
+    m.modality_evidence = json.at("modality_evidence").get<std::string>();
+    m.min_accuracy = json.at("min_accuracy").get<double>();
+    for (const auto& [name, value] : json.at("options").items()) {
+      m.options[name] = option_value(value);
+    }
+    for (const Json& file : json.at("source_files")) m.source_files.push_back(file_record(file));
+    for (const Json& file : json.at("copied_files")) m.copied_files.push_back(file_record(file));
+    for (const Json& file : json.at("skipped_files")) {
+      m.skipped_files.push_back(
+          {file.at("path").get<std::string>(), file.at("reason").get<std::string>()});
+    }
+    for (const Json& component : json.at("components")) {
+      m.components.push_back(component_record(component));
+    }
+    m.warnings = json.at("warnings").get<std::vector<std::string>>();
+    return m;
+  });
+}
+
+std::string to_json(const Journal& journal) {
+  const Json json = {{"fingerprint", journal.fingerprint},
+                     {"components", components_json(journal.components, true)}};
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+Journal parse_journal(const std::string& text, const std::string& source) {
+  return parse_or_explain(source, [&] {
+    const Json json = Json::parse(text);
+    Journal journal;
+    journal.fingerprint = json.at("fingerprint").get<std::string>();
+    for (const Json& component : json.at("components")) {
+      journal.components.push_back(component_record(component));
+    }
+    return journal;
+  });
+}
+
+}  // namespace arrow_quant
