@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "arrow_quant/diffusion/modality.h"
@@ -32,22 +33,22 @@ std::string_view to_string(OnNonFinite choice);  // "error", "keep"
 std::optional<OnNonFinite> parse_on_nonfinite(std::string_view name);
 
 struct DiffusionQuantConfig {
-  int64_t bit_width = 4;                 // 2, 4 or 8
-  std::optional<Modality> modality;      // unset: detected
-  int64_t group_size = 128;              // 32, 64, 128 or 256
-  double min_accuracy = 0.85;            // 0 … 1; cosine below which a layer gets more bits
+  int64_t bit_width = 4;             // 2, 4 or 8
+  std::optional<Modality> modality;  // unset: detected
+  int64_t group_size = 128;          // 32, 64, 128 or 256
+  double min_accuracy = 0.85;        // 0 … 1; cosine below which a layer gets more bits
   DeploymentProfile deployment_profile = DeploymentProfile::Local;
-  bool fail_fast = false;                // stop at the first layer below min_accuracy
-  int64_t num_threads = 0;               // 0 … 1024; 0: what affinity and cgroup limits allow
+  bool fail_fast = false;   // stop at the first layer below min_accuracy
+  int64_t num_threads = 0;  // 0 … 1024; 0: what affinity and cgroup limits allow
   QuantMethod method = QuantMethod::Mse;
-  double error_norm = 3.0;               // the p of Mse: 2, 2.5, 3 or 4
-  std::vector<std::string> components;   // empty: the denoiser
+  double error_norm = 3.0;                          // the p of Mse: 2, 2.5, 3 or 4
+  std::vector<std::string> components;              // empty: the denoiser
   std::vector<std::string> modules_to_not_convert;  // substrings or "re:" expressions
   std::vector<std::string> modules_to_convert;      // the same; wins over the built-in rules
   OnNonFinite on_nonfinite = OnNonFinite::Error;
-  std::optional<std::string> variant;    // "fp16": take model.fp16.safetensors
-  int64_t max_part_size_mb = 2048;       // 1 … 1048576; output of one part file, in MiB
-  bool overwrite = false;                // replace what stands at the output path
+  std::optional<std::string> variant;  // "fp16": take model.fp16.safetensors
+  int64_t max_part_size_mb = 2048;     // 1 … 1048576; output of one part file, in MiB
+  bool overwrite = false;              // replace what stands at the output path
 
   bool operator==(const DiffusionQuantConfig&) const = default;
 
