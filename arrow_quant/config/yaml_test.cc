@@ -106,7 +106,7 @@ TEST(YamlTest, WhatIsNotAllowedIsRefusedWithItsLine) {
       {"bits: *b\n", "c.yaml:1: not valid YAML: "},
       {"bits: !!int \"4\"\n", "c.yaml:1: tag \"tag:yaml.org,2002:int\": tags are not allowed"},
       {"bits: 4\n---\nbits: 2\n", "c.yaml:2: a second document: one is allowed"},
-      {"components: [\"a\"\n", "c.yaml:1: "},
+      {"components: [\"a\"\n", "c.yaml:2: not valid YAML: "},
       {"bits: 4\n\tgroup_size: 64\n", "c.yaml:2: "},
       {"bits: \"4\n", "c.yaml:2: not valid YAML: "},
   };

@@ -1,0 +1,156 @@
+#include "arrow_quant/pipeline/result_json.h"
+
+#include <cmath>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+namespace arrow_quant {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json number(double value) {
+  return std::isfinite(value) ? Json(value) : Json(nullptr);
+}
+Json number(const std::optional<double>& value) {
+  return value ? number(*value) : Json(nullptr);
+}
+
+Json to_object(const LayerReport& layer) {
+  return {
+      {"name", layer.name},
+      {"component", layer.component},
+      {"shape", layer.shape},
+      {"dtype", layer.dtype},
+      {"quant_type", layer.quant_type},
+      {"bit_width", layer.bit_width},
+      {"group_size", layer.group_size},
+      {"num_params", layer.num_params},
+      {"source_bytes", layer.source_bytes},
+      {"stored_bytes", layer.stored_bytes},
+      {"cosine_similarity", number(layer.cosine_similarity)},
+      {"sqnr_db", number(layer.sqnr_db)},
+      {"max_abs_error", number(layer.max_abs_error)},
+      {"reason", layer.reason},
+  };
+}
+
+Json to_object(const Promotion& promotion) {
+  return {
+      {"name", promotion.name},
+      {"from_bits", promotion.from_bits},
+      {"to_bits", promotion.to_bits},
+      {"accuracy_before", number(promotion.accuracy_before)},
+      {"accuracy_after", number(promotion.accuracy_after)},
+      {"extra_bytes", promotion.extra_bytes},
+  };
+}
+
+Json to_object(const LayerValidation& layer) {
+  return {
+      {"name", layer.name},
+      {"component", layer.component},
+      {"quant_type", layer.quant_type},
+      {"cosine_similarity", number(layer.cosine_similarity)},
+      {"sqnr_db", number(layer.sqnr_db)},
+      {"max_abs_error", number(layer.max_abs_error)},
+  };
+}
+
+Json to_object(const TensorMismatch& mismatch) {
+  return {{"name", mismatch.name}, {"problem", mismatch.problem}};
+}
+
+template <class Item>
+Json to_array(const std::vector<Item>& items) {
+  Json array = Json::array();
+  for (const Item& item : items) {
+    array.push_back(to_object(item));
+  }
+  return array;
+}
+
+Json accuracy_by_name(const std::vector<LayerValidation>& layers) {
+  std::map<std::string, int> times;
+  for (const LayerValidation& layer : layers) {
+    ++times[layer.name];
+  }
+  Json object = Json::object();
+  for (const LayerValidation& layer : layers) {
+    const std::string name =
+        times[layer.name] > 1 ? layer.component + "/" + layer.name : layer.name;
+    object[name] = number(layer.cosine_similarity);
+  }
+  return object;
+}
+
+std::string dump(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+}  // namespace
+
+std::string to_json(const QuantizationResult& result) {
+  return dump({
+      {"quantized_path", result.quantized_path.string()},
+      {"compression_ratio", number(result.compression_ratio)},
+      {"cosine_similarity", number(result.cosine_similarity)},
+      {"model_size_mb", number(result.model_size_mb)},
+      {"modality", result.modality},
+      {"bit_width", result.bit_width},
+      {"quantization_time_s", number(result.quantization_time_s)},
+      {"modality_evidence", result.modality_evidence},
+      {"worst_cosine_similarity", number(result.worst_cosine_similarity)},
+      {"worst_layer", result.worst_layer},
+      {"sqnr_db", number(result.sqnr_db)},
+      {"bits_per_weight", number(result.bits_per_weight)},
+      {"bits_per_weight_model", number(result.bits_per_weight_model)},
+      {"num_quantized", result.num_quantized},
+      {"num_kept", result.num_kept},
+      {"peak_memory_mb", number(result.peak_memory_mb)},
+      {"resumed", result.resumed},
+      {"up_to_date", result.up_to_date},
+      {"promotions", to_array(result.promotions)},
+      {"warnings", result.warnings},
+      {"layers", to_array(result.layers)},
+  });
+}
+
+std::string to_json(const ValidationResult& result) {
+  return dump({
+      {"cosine_similarity", number(result.cosine_similarity)},
+      {"compression_ratio", number(result.compression_ratio)},
+      {"model_size_mb", number(result.model_size_mb)},
+      {"per_layer_accuracy", accuracy_by_name(result.layers)},
+      {"passed", result.passed},
+      {"worst_cosine_similarity", number(result.worst_cosine_similarity)},
+      {"worst_layer", result.worst_layer},
+      {"sqnr_db", number(result.sqnr_db)},
+      {"min_accuracy", number(result.min_accuracy)},
+      {"mismatches", to_array(result.mismatches)},
+      {"layers", to_array(result.layers)},
+  });
+}
+
+std::string to_json(const ModelInspection& inspection) {
+  return dump({
+      {"path", inspection.path.string()},
+      {"kind", inspection.kind},
+      {"modality", inspection.modality},
+      {"modality_evidence", inspection.modality_evidence},
+      {"num_params", inspection.num_params},
+      {"source_bytes", inspection.source_bytes},
+      {"stored_bytes", inspection.stored_bytes},
+      {"bits_per_weight", number(inspection.bits_per_weight)},
+      {"bits_per_weight_model", number(inspection.bits_per_weight_model)},
+      {"warnings", inspection.warnings},
+      {"layers", to_array(inspection.layers)},
+  });
+}
+
+std::string error_json(std::string_view code, std::string_view message) {
+  return dump({{"error", {{"code", code}, {"message", message}}}});
+}
+
+}  // namespace arrow_quant

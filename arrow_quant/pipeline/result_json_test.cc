@@ -1,0 +1,164 @@
+#include "arrow_quant/pipeline/result_json.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <limits>
+#include <nlohmann/json.hpp>
+
+namespace arrow_quant {
+namespace {
+
+using nlohmann::json;
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+LayerReport kept_layer() {
+  LayerReport layer;
+  layer.name = "norm.weight";
+  layer.component = "transformer";
+  layer.shape = {64};
+  layer.dtype = "BF16";
+  layer.quant_type = "none";
+  layer.bit_width = 16;
+  layer.num_params = 64;
+  layer.source_bytes = 128;
+  layer.stored_bytes = 128;
+  layer.reason = "norm";
+  return layer;
+}
+
+LayerReport quantized_layer() {
+  LayerReport layer;
+  layer.name = "proj.weight";
+  layer.component = "transformer";
+  layer.shape = {128, 256};
+  layer.dtype = "F32";
+  layer.quant_type = "int4";
+  layer.bit_width = 4;
+  layer.group_size = 128;
+  layer.num_params = 32768;
+  layer.source_bytes = 131072;
+  layer.stored_bytes = 17408;
+  layer.cosine_similarity = 0.5;
+  layer.sqnr_db = 20.25;
+  layer.max_abs_error = 0.125;
+  return layer;
+}
+
+const char* const kLayersJson = R"([
+  {"name": "norm.weight", "component": "transformer", "shape": [64], "dtype": "BF16",
+   "quant_type": "none", "bit_width": 16, "group_size": 0, "num_params": 64, "source_bytes": 128,
+   "stored_bytes": 128, "cosine_similarity": null, "sqnr_db": null, "max_abs_error": null,
+   "reason": "norm"},
+  {"name": "proj.weight", "component": "transformer", "shape": [128, 256], "dtype": "F32",
+   "quant_type": "int4", "bit_width": 4, "group_size": 128, "num_params": 32768,
+   "source_bytes": 131072, "stored_bytes": 17408, "cosine_similarity": 0.5, "sqnr_db": 20.25,
+   "max_abs_error": 0.125, "reason": ""}])";
+
+TEST(ResultJsonTest, AQuantizationResultHasTheKeysOfTheReferenceAndMore) {
+  QuantizationResult result;
+  result.quantized_path = "out/model";
+  result.compression_ratio = 3.5;
+  result.cosine_similarity = 1;
+  result.worst_cosine_similarity = 0.75;
+  result.worst_layer = "proj.weight";
+  result.sqnr_db = 20.25;
+  result.model_size_mb = 1.5;
+  result.modality = "image";
+  result.modality_evidence = "DiTPipeline";
+  result.bit_width = 4;
+  result.quantization_time_s = 0.25;
+  result.bits_per_weight = 4.25;
+  result.bits_per_weight_model = 5;
+  result.num_quantized = 1;
+  result.num_kept = 1;
+  result.peak_memory_mb = 80;
+  result.layers = {kept_layer(), quantized_layer()};
+  result.promotions = {{"proj.weight", 2, 4, 0.5, 0.75, 8192}};
+  result.warnings = {"a warning"};
+  result.resumed = true;
+
+  json expected = json::parse(R"({
+    "quantized_path": "out/model", "compression_ratio": 3.5, "cosine_similarity": 1.0,
+    "worst_cosine_similarity": 0.75, "worst_layer": "proj.weight", "sqnr_db": 20.25,
+    "model_size_mb": 1.5, "modality": "image", "modality_evidence": "DiTPipeline", "bit_width": 4,
+    "quantization_time_s": 0.25, "bits_per_weight": 4.25, "bits_per_weight_model": 5.0,
+    "num_quantized": 1, "num_kept": 1, "peak_memory_mb": 80.0, "resumed": true,
+    "up_to_date": false, "warnings": ["a warning"],
+    "promotions": [{"name": "proj.weight", "from_bits": 2, "to_bits": 4, "accuracy_before": 0.5,
+                    "accuracy_after": 0.75, "extra_bytes": 8192}]})");
+  expected["layers"] = json::parse(kLayersJson);
+  EXPECT_EQ(json::parse(to_json(result)), expected);
+}
+
+TEST(ResultJsonTest, ANumberWithoutFractionStaysAFloat) {
+  QuantizationResult result;
+  result.compression_ratio = 2;
+  EXPECT_THAT(to_json(result), testing::HasSubstr("\"compression_ratio\":2.0,"));
+}
+
+TEST(ResultJsonTest, AValidationResultMapsLayersToTheirCosine) {
+  ValidationResult result;
+  result.cosine_similarity = 0.75;
+  result.worst_cosine_similarity = 0.5;
+  result.worst_layer = "b";
+  result.sqnr_db = kInfinity;
+  result.compression_ratio = 2.5;
+  result.model_size_mb = 1.5;
+  result.min_accuracy = 0.25;
+  result.passed = true;
+  result.layers = {{"a", "unet", "int4", 1, kInfinity, 0}, {"b", "unet", "int8", 0.5, 3.5, 0.25}};
+  result.mismatches = {{"c", "missing"}};
+
+  EXPECT_EQ(json::parse(to_json(result)), json::parse(R"({
+    "cosine_similarity": 0.75, "compression_ratio": 2.5, "model_size_mb": 1.5,
+    "per_layer_accuracy": {"a": 1.0, "b": 0.5}, "passed": true, "worst_cosine_similarity": 0.5,
+    "worst_layer": "b", "sqnr_db": null, "min_accuracy": 0.25,
+    "mismatches": [{"name": "c", "problem": "missing"}],
+    "layers": [
+      {"name": "a", "component": "unet", "quant_type": "int4", "cosine_similarity": 1.0,
+       "sqnr_db": null, "max_abs_error": 0.0},
+      {"name": "b", "component": "unet", "quant_type": "int8", "cosine_similarity": 0.5,
+       "sqnr_db": 3.5, "max_abs_error": 0.25}]})"));
+}
+
+TEST(ResultJsonTest, ANameInSeveralComponentsHasItsComponentInFront) {
+  ValidationResult result;
+  result.layers = {{"a", "transformer", "int4", 1, 0, 0},
+                   {"a", "transformer_2", "int4", 0.5, 0, 0},
+                   {"b", "transformer", "int4", 0.25, 0, 0}};
+  EXPECT_EQ(json::parse(to_json(result))["per_layer_accuracy"],
+            json::parse(R"({"transformer/a": 1.0, "transformer_2/a": 0.5, "b": 0.25})"));
+}
+
+TEST(ResultJsonTest, AnInspectionListsTensorsAndTotals) {
+  ModelInspection inspection;
+  inspection.kind = "source";
+  inspection.path = "model";
+  inspection.modality = "unknown";
+  inspection.modality_evidence = "nothing tells";
+  inspection.num_params = 32832;
+  inspection.source_bytes = 131200;
+  inspection.stored_bytes = 17536;
+  inspection.bits_per_weight = 4.25;
+  inspection.bits_per_weight_model = 4.5;
+  inspection.layers = {kept_layer(), quantized_layer()};
+  inspection.warnings = {"w"};
+  json expected = json::parse(R"({
+    "kind": "source", "path": "model", "modality": "unknown",
+    "modality_evidence": "nothing tells", "num_params": 32832, "source_bytes": 131200,
+    "stored_bytes": 17536, "bits_per_weight": 4.25, "bits_per_weight_model": 4.5,
+    "warnings": ["w"]})");
+  expected["layers"] = json::parse(kLayersJson);
+  EXPECT_EQ(json::parse(to_json(inspection)), expected);
+}
+
+TEST(ResultJsonTest, BytesThatAreNotUtf8DoNotBreakTheText) {
+  const std::string text = error_json("Io", "cannot read \xFF\n\"x\"");
+  EXPECT_EQ(json::parse(text),
+            json({{"error", {{"code", "Io"}, {"message", "cannot read \uFFFD\n\"x\""}}}}));
+}
+
+}  // namespace
+}  // namespace arrow_quant
