@@ -1,0 +1,101 @@
+#include "arrow_quant/io/atomic_file.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "arrow_quant/core/buffer.h"
+#include "arrow_quant/core/error.h"
+#include "arrow_quant/io/input_file.h"
+
+namespace arrow_quant {
+namespace {
+
+constexpr size_t kCopyChunkBytes = size_t{1} << 20;
+
+}  // namespace
+
+AtomicFile::AtomicFile(std::filesystem::path path)
+    : path_(std::move(path)), temporary_(temporary_path(path_)) {
+  // A leftover is unlinked rather than truncated: it may be a link to something else.
+  if (::unlink(temporary_.c_str()) != 0 && errno != ENOENT) {
+    throw_io_error("remove", temporary_, errno);
+  }
+  fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  if (fd_ < 0) {
+    throw_io_error("create", temporary_, errno);
+  }
+}
+
+AtomicFile::~AtomicFile() {
+  if (fd_ >= 0) {
+    ::close(fd_);
+    ::unlink(temporary_.c_str());
+  }
+}
+
+std::filesystem::path AtomicFile::temporary_path(const std::filesystem::path& path) {
+  return path.parent_path() / ("." + path.filename().string() + ".tmp");
+}
+
+void AtomicFile::write(std::span<const uint8_t> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written = ::write(fd_, bytes.data(), bytes.size());
+    if (written >= 0) {
+      bytes = bytes.subspan(static_cast<size_t>(written));
+    } else if (errno != EINTR) {
+      throw_io_error("write", temporary_, errno);
+    }
+  }
+}
+
+void AtomicFile::write(std::string_view text) {
+  write({reinterpret_cast<const uint8_t*>(text.data()), text.size()});
+}
+
+void AtomicFile::commit() {
+  if (::fsync(fd_) != 0) {
+    throw_io_error("flush to disk", temporary_, errno);
+  }
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0) {
+    throw_io_error("rename to its final name", temporary_, errno);
+  }
+  ::close(std::exchange(fd_, -1));  // nothing is lost by a failure: all is on disk
+  sync_directory(path_.parent_path());
+}
+
+void sync_directory(const std::filesystem::path& path) {
+  const std::filesystem::path directory = path.empty() ? "." : path;
+  const int fd = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) {
+    throw_io_error("open", directory, errno);
+  }
+  const int os_errno = ::fsync(fd) == 0 ? 0 : errno;
+  ::close(fd);
+  // Some network and user-space file systems cannot flush a directory, and say EINVAL.
+  if (os_errno != 0 && os_errno != EINVAL) {
+    throw_io_error("flush to disk", directory, os_errno);
+  }
+}
+
+void copy_file_durably(const std::filesystem::path& from, const std::filesystem::path& to,
+                       const std::function<void(std::span<const uint8_t>)>& on_chunk) {
+  const InputFile source = InputFile::open(from);
+  AtomicFile target(to);
+  Buffer buffer(static_cast<size_t>(std::min<uint64_t>(source.size_bytes(), kCopyChunkBytes)));
+  for (uint64_t offset = 0; offset < source.size_bytes(); offset += buffer.size_bytes()) {
+    const auto chunk = buffer.bytes().first(
+        static_cast<size_t>(std::min<uint64_t>(buffer.size_bytes(), source.size_bytes() - offset)));
+    source.read_at(offset, chunk);
+    target.write(chunk);
+    if (on_chunk) {
+      on_chunk(chunk);
+    }
+  }
+  target.commit();
+}
+
+}  // namespace arrow_quant

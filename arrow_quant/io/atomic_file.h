@@ -1,0 +1,54 @@
+// AtomicFile: a file that appears under its name whole and on disk, or not at all.
+//
+// It is written under a temporary name in the same directory. commit() flushes it to disk, renames
+// it into place and flushes the directory; without commit() the destructor removes it. The
+// temporary name depends on the final one alone, so what a killed process left is overwritten by
+// the next attempt. Two writers of one name at the same time are not supported.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <span>
+#include <string_view>
+
+namespace arrow_quant {
+
+class AtomicFile {
+ public:
+  // path: the final name; its directory exists. Throws: Error(Io).
+  explicit AtomicFile(std::filesystem::path path);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  // The name under which the file at `path` is written: ".NAME.tmp" beside it.
+  static std::filesystem::path temporary_path(const std::filesystem::path& path);
+
+  const std::filesystem::path& path() const { return path_; }
+
+  // Appends. Throws: Error(Io).
+  void write(std::span<const uint8_t> bytes);
+  void write(std::string_view text);
+
+  // Replaces what stands under the name. At most once; nothing can be written afterwards.
+  // Throws: Error(Io).
+  void commit();
+
+ private:
+  std::filesystem::path path_;
+  std::filesystem::path temporary_;
+  int fd_ = -1;
+};
+
+// Flushes the directory's entries to disk, so that files created, renamed or removed in it stay so.
+// Throws: Error(Io).
+void sync_directory(const std::filesystem::path& path);
+
+// Copies a file's bytes through an AtomicFile; `from` may be a link. Each chunk is shown to
+// `on_chunk` (progress, hashes); what it throws ends the copy and leaves nothing.
+// Throws: Error(Io).
+void copy_file_durably(const std::filesystem::path& from, const std::filesystem::path& to,
+                       const std::function<void(std::span<const uint8_t>)>& on_chunk = {});
+
+}  // namespace arrow_quant
