@@ -1,5 +1,16 @@
 // Which tensors of a diffusion model are quantized, at how many bits, and why the others are kept.
 // A pure function of names, shapes and types: the plan needs no weights.
+//
+// Quantized are weights of linear and convolution layers. In this order:
+//   1. kept, whatever is asked: types that are not quantized, no elements, scalars and 1-D tensors;
+//   2. kept: modules_to_not_convert;      3. the asked bits: modules_to_convert;
+//   4. kept: other components of an all-in-one checkpoint (VAE, text encoder), first and last
+//      projections and output heads, embedders, norms, tables and tokens, small tensors: fewer than
+//      16,384 elements, or fewer than 32 channels in or out (shape[0], shape[1]; of a stack of
+//      experts [experts, out, in], those of one expert);
+//   5. 8 bits where fewer are asked: adaLN modulation, residual shortcuts, time projections inside
+//      residual blocks, resampling convolutions;
+//   6. the asked bits: all others.
 #pragma once
 
 #include <cstdint>
@@ -31,12 +42,13 @@ struct LayerDecision {
 
 class LayerRules {
  public:
-  // Throws: Error(Configuration) for a regular expression that does not compile.
+  // Throws: Error(Configuration) for an empty pattern, or a regular expression that does not
+  // compile.
   explicit LayerRules(const LayerRuleOptions& options);
 
-  // num_blocks-style facts are not needed: first and last projections are told by name.
-  LayerDecision decide(std::string_view name, const std::vector<int64_t>& shape,
-                       DType dtype) const;
+  // First and last projections are told by name: no number of blocks is needed.
+  // Throws: Error(Configuration) for a regular expression too complex to search.
+  LayerDecision decide(std::string_view name, const std::vector<int64_t>& shape, DType dtype) const;
 
  private:
   struct Pattern {
@@ -56,7 +68,8 @@ struct MatrixShape {
   int64_t rows = 0;
   int64_t cols = 0;
 };
-// Shape [] or [n] → [1, n].
+// Shape [] or [n] → [1, n]. Cols too large for int64 become its maximum; only a tensor without
+// elements can have them.
 MatrixShape matrix_shape(const std::vector<int64_t>& shape);
 
 }  // namespace arrow_quant

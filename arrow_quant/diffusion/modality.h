@@ -14,8 +14,8 @@ std::optional<Modality> parse_modality(std::string_view name);
 
 // What is known of a model without reading a weight.
 struct ModelClues {
-  std::string pipeline_class;              // model_index.json "_class_name"; "" if unknown
-  std::vector<std::string> class_names;    // of the components (config.json)
+  std::string pipeline_class;               // model_index.json "_class_name"; "" if unknown
+  std::vector<std::string> class_names;     // of the components (config.json)
   std::vector<std::string> config_strings;  // "key=value" of the configs' top-level scalars
   std::vector<std::string> tensor_names;
 };
