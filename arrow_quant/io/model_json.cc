@@ -15,6 +15,8 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 constexpr uint64_t kMaxJsonBytes = 100'000'000;
+// Parsing needs no stack for nesting, but writing such a value again does.
+constexpr int kMaxDepth = 128;
 
 [[noreturn]] void fail(const fs::path& path, const std::string& problem) {
   throw Error(ErrorCode::InvalidModel, path.string() + ": " + problem);
@@ -38,7 +40,12 @@ json parse_object(const fs::path& path, const std::string& text) {
   }
   json value;
   try {
-    value = json::parse(text);
+    value = json::parse(text, [&](int depth, json::parse_event_t, const json&) {
+      if (depth > kMaxDepth) {
+        fail(path, "nested more than " + std::to_string(kMaxDepth) + " levels deep");
+      }
+      return true;
+    });
   } catch (const json::exception& error) {
     const std::string_view what = error.what();  // "[json.exception.…] parse error at …: problem"
     const size_t start = what.find("] ");
