@@ -9,33 +9,38 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "arrow_quant/io/quantized_block.h"
 
 namespace arrow_quant {
 
+// Whether `filename` (no directory) is one that an unfinished part stands under: what a process
+// that died has left, and the next run removes.
+bool is_temporary_part(std::string_view filename);
+
 // Where a block stands in its part.
 struct BlockLocation {
   std::string layer_name;
   int32_t block_index = 0;
   int32_t row_group = 0;
-  int64_t row = 0;             // within the row group
-  int64_t stored_bytes = 0;    // codes + scales + offsets as stored, without page headers
+  int64_t row = 0;  // within the row group
+  // Bytes of the codes (or of the kept source) and of the scales and offsets as compressed.
+  int64_t stored_bytes = 0;
 };
 
 struct PartInfo {
   uint64_t size_bytes = 0;
-  std::string xxh3_128;  // of the file, 32 hexadecimal digits
+  std::string xxh3_128;               // of the file, 32 hexadecimal digits
   std::vector<BlockLocation> blocks;  // in the order of append()
 };
 
 class PartWriter {
  public:
-  // path: the final name. metadata: the file's key-value metadata.
-  // Throws: Error(Io).
-  PartWriter(const std::filesystem::path& path,
-             const std::map<std::string, std::string>& metadata);
+  // path: the final name. metadata: the file's key-value metadata; format version and required
+  // features are added. Throws: Error(Io).
+  PartWriter(const std::filesystem::path& path, const std::map<std::string, std::string>& metadata);
   ~PartWriter();
   PartWriter(const PartWriter&) = delete;
   PartWriter& operator=(const PartWriter&) = delete;
@@ -43,7 +48,7 @@ class PartWriter {
   // A quantized block, or a kept one of 64 KiB and more, becomes a row group of its own at once.
   // Kept blocks below 64 KiB share row groups of at most 256 rows: consecutive ones are gathered,
   // and written when 256 are there, another kind follows, or the part is finished.
-  // Throws: Error(Io).
+  // Throws: Error(Io); Error(Unsupported) for a block of 2 GiB and more, which Parquet cannot hold.
   void append(QuantizedBlock block);
 
   // Writes the footer, flushes to disk, renames into place. Throws: Error(Io).

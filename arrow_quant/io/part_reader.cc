@@ -1,0 +1,271 @@
+#include "arrow_quant/io/part_reader.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <new>
+#include <optional>
+#include <utility>
+
+#include <arrow/io/file.h>
+#include <arrow/util/io_util.h>
+#include <arrow/util/key_value_metadata.h>
+#include <parquet/exception.h>
+#include <parquet/file_reader.h>
+#include <nlohmann/json.hpp>
+
+#include "arrow_quant/core/error.h"
+#include "arrow_quant/io/block_source.h"
+#include "arrow_quant/io/hash.h"
+#include "arrow_quant/io/part_format.h"
+#include "arrow_quant/io/part_rows.h"
+
+namespace arrow_quant {
+namespace {
+
+// More rows than any part has. A file that claims more is not given memory for them.
+constexpr int64_t kMaxRows = 1 << 20;
+
+[[noreturn]] void fail_broken(const std::filesystem::path& path, const std::string& problem) {
+  throw Error(ErrorCode::Metadata,
+              path.string() + " is not a readable part of a quantized model: " + problem);
+}
+
+// Runs `read` and turns what Parquet throws into Error.
+template <class F>
+auto guard(const std::filesystem::path& path, F read) {
+  try {
+    return read();
+  } catch (const Error&) {
+    throw;
+  } catch (const std::bad_alloc&) {
+    throw;
+  } catch (const parquet::ParquetStatusException& error) {
+    if (const int read_errno = arrow::internal::ErrnoFromStatus(error.status())) {
+      throw_io_error("read", path, read_errno);
+    }
+    fail_broken(path, error.what());
+  } catch (const std::exception& error) {
+    fail_broken(path, error.what());
+  }
+}
+
+std::shared_ptr<arrow::io::ReadableFile> open_file(const std::filesystem::path& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) {
+    throw_io_error("open", path, errno);
+  }
+  struct stat status {};
+  if (::fstat(fd, &status) != 0 || !S_ISREG(status.st_mode)) {
+    const int why = S_ISDIR(status.st_mode) ? EISDIR : EINVAL;
+    ::close(fd);
+    throw_io_error("read", path, why);
+  }
+  auto file = arrow::io::ReadableFile::Open(fd);
+  if (!file.ok()) {
+    ::close(fd);
+    fail_broken(path, file.status().ToString());
+  }
+  return *std::move(file);
+}
+
+std::map<std::string, std::string> entries_of(const parquet::FileMetaData& metadata) {
+  std::map<std::string, std::string> entries;
+  if (const auto& stored = metadata.key_value_metadata()) {
+    for (int64_t i = 0; i < stored->size(); ++i) {
+      entries.emplace(stored->key(i), stored->value(i));
+    }
+  }
+  return entries;
+}
+
+// A file without the key was rewritten by a tool that drops such entries: what it holds still says
+// in its columns how it is to be read.
+void check_version(const std::map<std::string, std::string>& entries,
+                   const std::filesystem::path& path) {
+  const auto entry = entries.find(std::string(kFormatVersionKey));
+  if (entry == entries.end()) {
+    return;
+  }
+  const std::string& text = entry->second;
+  int version = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), version);
+  if (error != std::errc() || end != text.data() + text.size() || version < 1) {
+    fail_broken(path, "its format version is '" + text + "', expected a number from 1");
+  }
+  if (version > kFormatVersion) {
+    throw Error(ErrorCode::Unsupported,
+                path.string() + " has format version " + text + ", this version reads up to " +
+                    std::to_string(kFormatVersion) + ": update arrow-quant");
+  }
+}
+
+void check_required_features(const std::map<std::string, std::string>& entries,
+                             const std::filesystem::path& path) {
+  const auto entry = entries.find(std::string(kRequiredFeaturesKey));
+  if (entry == entries.end()) {
+    return;
+  }
+  const auto features = nlohmann::json::parse(entry->second, nullptr, /*allow_exceptions=*/false);
+  if (!features.is_array()) {
+    fail_broken(path, "its required features are not a JSON list: " + entry->second);
+  }
+  if (!features.empty()) {
+    throw Error(ErrorCode::Unsupported, path.string() + " needs the feature " + features[0].dump() +
+                                            ", which this version does not have");
+  }
+}
+
+bool is_positive_half(uint16_t half) {
+  return half >= 1 && half < 0x7C00;
+}
+bool is_finite_half(uint16_t half) {
+  return (half & 0x7C00) != 0x7C00;
+}
+
+}  // namespace
+
+struct PartReader::Impl {
+  std::filesystem::path path;
+  std::map<std::string, std::string> metadata;
+  std::vector<BlockHeader> blocks;
+  std::vector<int64_t> stored_bytes;
+  std::optional<PartColumns> columns;
+  std::optional<BlockSource> source;
+
+  // Where a block stands, and what must be found there.
+  struct Place {
+    int row_group = 0;
+    int64_t row = 0;
+    size_t data_size_bytes = 0;
+    size_t num_scales = 0;
+    size_t num_offsets = 0;
+    uint64_t checksum = 0;
+  };
+  std::vector<Place> places;
+
+  void open();
+  void add_row_group(parquet::ParquetFileReader& reader, int row_group);
+  int64_t param_bytes(const parquet::RowGroupMetaData& group, const PartRow& row) const;
+  QuantizedBlock read(size_t index) const;
+  void check_params(const QuantizedBlock& block) const;
+};
+
+void PartReader::Impl::open() {
+  const auto file = open_file(path);
+  const auto reader = parquet::ParquetFileReader::Open(file);
+  const auto file_metadata = reader->metadata();
+  metadata = entries_of(*file_metadata);
+  check_version(metadata, path);
+  check_required_features(metadata, path);
+  if (file_metadata->num_rows() < 0 || file_metadata->num_rows() > kMaxRows) {
+    fail_broken(path, "it announces " + std::to_string(file_metadata->num_rows()) + " rows");
+  }
+  columns.emplace(*file_metadata->schema(), path.string());
+  source.emplace(file, path.string(), file_metadata, columns->leaf("data"));
+  for (int i = 0; i < file_metadata->num_row_groups(); ++i) {
+    add_row_group(*reader, i);
+  }
+  check_tensors_complete(blocks, path.string());
+}
+
+void PartReader::Impl::add_row_group(parquet::ParquetFileReader& reader, int row_group) {
+  const auto group = reader.RowGroup(row_group);
+  const int64_t num_rows = group->metadata()->num_rows();
+  if (num_rows < 0 || num_rows > kMaxRows - static_cast<int64_t>(blocks.size())) {
+    fail_broken(path, "a row group announces " + std::to_string(num_rows) + " rows");
+  }
+  source->add_row_group(reader);
+  int64_t row_number = 0;
+  for (PartRow& row : read_part_rows(*group, *columns, path.string())) {
+    places.push_back({.row_group = row_group,
+                      .row = row_number++,
+                      .data_size_bytes = row.data_size_bytes,
+                      .num_scales = row.num_scales,
+                      .num_offsets = row.num_offsets,
+                      .checksum = row.checksum});
+    stored_bytes.push_back(static_cast<int64_t>(row.data_size_bytes) +
+                           param_bytes(*group->metadata(), row));
+    blocks.push_back(std::move(row.header));
+  }
+}
+
+// As compressed where the row has its row group to itself.
+int64_t PartReader::Impl::param_bytes(const parquet::RowGroupMetaData& group,
+                                      const PartRow& row) const {
+  if (group.num_rows() != 1) {
+    return static_cast<int64_t>((row.num_scales + row.num_offsets) * sizeof(uint16_t));
+  }
+  const auto chunk_bytes = [&](const char* name) {
+    return group.ColumnChunk(columns->leaf(name))->total_compressed_size();
+  };
+  return (row.num_scales == 0 ? 0 : chunk_bytes("scales")) +
+         (row.num_offsets == 0 ? 0 : chunk_bytes("offsets"));
+}
+
+QuantizedBlock PartReader::Impl::read(size_t index) const {
+  const Place& place = places[index];
+  QuantizedBlock block;
+  block.header = blocks[index];
+  block.data = source->read_data(place.row_group, place.row, place.data_size_bytes);
+  block.data_size_bytes = place.data_size_bytes;
+  if (xxh3_64({block.codes(), block.data_size_bytes}) != place.checksum) {
+    throw Error(ErrorCode::Metadata,
+                path.string() + ": the data of tensor '" + block.header.layer_name + "', block " +
+                    std::to_string(block.header.block_index) +
+                    ", does not match its checksum: the file is damaged, make or copy it again");
+  }
+  // Their numbers are bounded by the bytes of data that were really there.
+  const auto halves = [&](const char* name, size_t count) {
+    return count == 0 ? Buffer()
+                      : source->read_halves(columns->leaf(name), place.row_group, place.row, count);
+  };
+  block.scales = halves("scales", place.num_scales);
+  block.offsets = halves("offsets", place.num_offsets);
+  check_params(block);
+  return block;
+}
+
+void PartReader::Impl::check_params(const QuantizedBlock& block) const {
+  const auto scales = block.scales.as<uint16_t>();
+  const auto offsets = block.offsets.as<uint16_t>();
+  if (!std::all_of(scales.begin(), scales.end(), is_positive_half)) {
+    fail_broken(path, "tensor '" + block.header.layer_name +
+                          "' has a scale that is not finite and above 0");
+  }
+  if (!std::all_of(offsets.begin(), offsets.end(), is_finite_half)) {
+    fail_broken(path, "tensor '" + block.header.layer_name + "' has an offset that is not finite");
+  }
+}
+
+PartReader::PartReader(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+PartReader::PartReader(PartReader&&) noexcept = default;
+PartReader& PartReader::operator=(PartReader&&) noexcept = default;
+PartReader::~PartReader() = default;
+
+PartReader PartReader::open(const std::filesystem::path& path) {
+  auto impl = std::make_unique<Impl>();
+  impl->path = path;
+  guard(path, [&] { impl->open(); });
+  return PartReader(std::move(impl));
+}
+
+const std::vector<BlockHeader>& PartReader::blocks() const {
+  return impl_->blocks;
+}
+const std::vector<int64_t>& PartReader::stored_bytes() const {
+  return impl_->stored_bytes;
+}
+const std::map<std::string, std::string>& PartReader::metadata() const {
+  return impl_->metadata;
+}
+
+QuantizedBlock PartReader::read(size_t index) const {
+  return guard(impl_->path, [&] { return impl_->read(index); });
+}
+
+}  // namespace arrow_quant
