@@ -13,7 +13,7 @@ namespace arrow_quant {
 inline constexpr std::string_view kFormatVersionKey = "arrow_quant.format_version";
 inline constexpr std::string_view kRequiredFeaturesKey = "arrow_quant.required_features";
 
-inline constexpr int kFormatVersion = 1;
+inline constexpr int kPartFormatVersion = 1;
 
 inline constexpr std::string_view kPackingLsbFirst = "lsb_first";
 inline constexpr std::string_view kParamEncodingFp16 = "fp16";

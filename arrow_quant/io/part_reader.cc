@@ -97,10 +97,10 @@ void check_version(const std::map<std::string, std::string>& entries,
   if (error != std::errc() || end != text.data() + text.size() || version < 1) {
     fail_broken(path, "its format version is '" + text + "', expected a number from 1");
   }
-  if (version > kFormatVersion) {
+  if (version > kPartFormatVersion) {
     throw Error(ErrorCode::Unsupported,
                 path.string() + " has format version " + text + ", this version reads up to " +
-                    std::to_string(kFormatVersion) + ": update arrow-quant");
+                    std::to_string(kPartFormatVersion) + ": update arrow-quant");
   }
 }
 

@@ -126,7 +126,8 @@ PartWriter::PartWriter(const std::filesystem::path& path,
     : impl_(std::make_unique<Impl>()) {
   impl_->sink = std::make_shared<PartSink>(path);
   impl_->metadata = metadata;
-  impl_->metadata.insert_or_assign(std::string(kFormatVersionKey), std::to_string(kFormatVersion));
+  impl_->metadata.insert_or_assign(std::string(kFormatVersionKey),
+                                   std::to_string(kPartFormatVersion));
   impl_->metadata.insert_or_assign(std::string(kRequiredFeaturesKey), "[]");
   impl_->file = parquet::FileMetaDataBuilder::Make(&part_schema(), part_writer_properties());
   impl_->guard([&] { PARQUET_THROW_NOT_OK(impl_->sink->Write(kMagic)); });
