@@ -13,17 +13,19 @@ using NameList = std::string_view;
 // First and last projections, where they are modules of the model itself. The same names inside
 // blocks (attentions.0.proj_in, single_transformer_blocks.0.proj_out) are ordinary layers.
 constexpr NameList kFirst =
-    "conv_in init_conv preprocess_conv proj_in project_in input_proj img_in vid_in x_embedder "
-    "all_x_embedder patch_embed patch_embedding patch_embedder patchify_proj init_x_linear "
-    "image_latents_proj_in continuous_inputs_projection";
+    "init_conv preprocess_conv project_in input_proj input_layer img_in vid_in patchify_proj "
+    "init_x_linear image_projector continuous_inputs_projection";
 constexpr NameList kLast =
-    "conv_out final_conv postprocess_conv proj_out proj_out_1 proj_out_2 project_out out_proj "
-    "output_proj final_proj vid_out norm_out final_norm final_layer all_final_layer final_linear "
-    "output_layer out_layer out_block out output head clf spec_out modF mlm_layer ff_out embed_out "
-    "to_logits cls proj_to_clip_embeddings";
+    "final_conv postprocess_conv project_out out_proj output_proj final_proj vid_out final_norm "
+    "final_linear output_layer out_layer out_block out output head clf spec_out modF mlm_layer "
+    "ff_out embed_out to_logits cls proj_to_clip_embeddings";
+// The same for names that occur with more words around them: all_x_embedder, audio_proj_out.
+constexpr NameList kFirstWords =
+    "conv_in proj_in x_embedder patch_embed patch_embedding patch_embedder";
+constexpr NameList kLastWords = "conv_out proj_out norm_out final_layer";
 
-// Embedders whose names say neither "embed" nor "emb".
-constexpr NameList kEmbedders =
+// Embedders whose names say neither "embed" nor "emb", alone or with more words around them.
+constexpr NameList kEmbedderWords =
     "time_in vector_in guidance_in txt_in text_in byt5_in vision_in time_mlp time_token "
     "timestep_proj time_step_proj time_projection sigma_map distilled_guidance_layer caption_proj "
     "caption_projection encoder_hid_proj encoder_hidden_states_proj wte wpe position_encoding "
@@ -31,8 +33,8 @@ constexpr NameList kEmbedders =
 // Those that are embedders only as modules of the model itself.
 constexpr NameList kTopEmbedders =
     "temb shared pooler text_proj global_proj add_time_condition cross_attention_proj encoder_proj "
-    "cond_seq_linear "
-    "mlp_t5 t5_yproj clip_txt_pooled_mapper";
+    "cond_seq_linear mlp_t5 t5_yproj clip_txt_pooled_mapper glyph_projector prior_projector "
+    "llm_cond_proj";
 
 // Inside blocks only.
 constexpr NameList kTimeProjections =
@@ -40,6 +42,7 @@ constexpr NameList kTimeProjections =
 constexpr NameList kShortcuts = "skip_connection conv_skip residual_conv res_conv";
 constexpr NameList kResamplers = "down_sample up_sample";
 constexpr NameList kModulations = "t_block cond_embeds_mapper";
+constexpr NameList kModulationWords = "scale_shift a2v_gate v2a_gate";
 
 // The roots of an all-in-one checkpoint's parts other than the denoiser.
 struct Component {
@@ -65,6 +68,22 @@ bool in(NameList names, std::string_view module) {
   return false;
 }
 
+// Whether the words of a name stand together in the module: those of "proj_in" in "audio_proj_in"
+// and "proj_in_conv", not in "proj_inner".
+bool has_words(std::string_view module, NameList names) {
+  while (!names.empty()) {
+    const std::string_view name = names.substr(0, names.find(' '));
+    names.remove_prefix(std::min(name.size() + 1, names.size()));
+    for (size_t at = module.find(name); at != module.npos; at = module.find(name, at + 1)) {
+      const size_t end = at + name.size();
+      if ((at == 0 || module[at - 1] == '_') && (end == module.size() || module[end] == '_')) {
+        return true;
+      }
+    }
+  }
+  return false;
+}
+
 bool is_output_head(std::string_view module) {
   return module == "lm_head";
 }
@@ -75,7 +94,7 @@ bool is_time_projection(std::string_view module) {
 
 bool is_embedder(std::string_view module) {
   return !in(kModulations, module) &&
-         (in(kEmbedders, module) ||
+         (has_words(module, kEmbedderWords) ||
           has_word(module, {"embed", "embedder", "embedders", "embedding", "embeddings", "emb"}));
 }
 
@@ -98,8 +117,8 @@ bool is_modulation(std::string_view module) {
   std::string lower(module);
   std::transform(lower.begin(), lower.end(), lower.begin(),
                  [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return in(kModulations, module) || lower.find("adaln") != lower.npos ||
-         lower.starts_with("film") ||
+  return in(kModulations, module) || has_words(module, kModulationWords) ||
+         lower.find("adaln") != lower.npos || lower.starts_with("film") ||
          has_word(module, {"mod", "modulation", "modulations", "modC", "modX", "modCX"});
 }
 
@@ -121,10 +140,11 @@ NamedRole numbered_unet_role(std::span<const std::string_view> modules) {
 // Roles that only a module of the model itself has.
 NamedRole top_level_role(std::span<const std::string_view> modules) {
   const std::string_view top = modules.front();
-  if (in(kFirst, top)) {
+  if (in(kFirst, top) || has_words(top, kFirstWords)) {
     return {LayerRole::FirstProjection, top};
   }
-  if (in(kLast, top) || (top == "decoder" && modules.size() == 1)) {
+  const bool is_decoder = top == "decoder" && modules.size() == 1;
+  if (in(kLast, top) || has_words(top, kLastWords) || is_decoder) {
     return {LayerRole::LastProjection, top};
   }
   if (in(kTopEmbedders, top)) {

@@ -232,6 +232,21 @@ TEST(LayerRules, VeryLongNamesAreDecidedToo) {
   EXPECT_EQ(rules.decide(name, {512, 512}, DType::BF16).bit_width, BitWidth::Int4);
 }
 
+TEST(LayerRules, NamesOfNothingButWrappersAndDotsAreDecidedToo) {
+  const LayerRules rules = rules_at(BitWidth::Int4);
+  for (const std::string name :
+       {"weight", ".weight", "..weight", "model.weight", "model.model.weight",
+        "transformer.0.weight", "a b.weight", "conv_in out_proj.weight"}) {
+    EXPECT_EQ(rules.decide(name, {512, 512}, DType::BF16).bit_width, BitWidth::Int4) << name;
+  }
+  for (const std::string name :
+       {"", ".", "..", "model", "model.", "weight.", "model.diffusion_model"}) {
+    EXPECT_THAT(rules.decide(name, {512, 512}, DType::BF16).reason,
+                StartsWith("not a layer's weight"))
+        << name;
+  }
+}
+
 TEST(MatrixShape, FoldsAllButTheFirstDimension) {
   constexpr int64_t kMax = std::numeric_limits<int64_t>::max();
   constexpr int64_t kHuge = int64_t{1} << 40;
