@@ -1,0 +1,69 @@
+#include "arrow_quant/kernels/kernels.h"
+
+// Vectors whose width the compiler does not know do not fit the kernels' arrays of vectors.
+#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
+// The fallback has four lanes too. Highway avoids it with older GCC for a miscompiled 16-bit
+// multiplication, which no kernel uses; the tests run it like any other target.
+#define HWY_BROKEN_EMU128 0
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "arrow_quant/kernels/kernels.cc"
+#include <hwy/foreach_target.h>  // before the -inl.h files
+
+#include "arrow_quant/kernels/compare-inl.h"
+#include "arrow_quant/kernels/convert-inl.h"
+#include "arrow_quant/kernels/quantize-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace arrow_quant::kernels {
+namespace HWY_NAMESPACE {
+const char* Target() {
+  return hwy::TargetName(HWY_TARGET);
+}
+}  // namespace HWY_NAMESPACE
+}  // namespace arrow_quant::kernels
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace arrow_quant::kernels {
+
+HWY_EXPORT(QuantizeGroups);
+HWY_EXPORT(ScanGroups);
+HWY_EXPORT(DequantizeRow);
+HWY_EXPORT(PackCodes);
+HWY_EXPORT(UnpackCodes);
+HWY_EXPORT(Widen);
+HWY_EXPORT(Narrow);
+HWY_EXPORT(Compare);
+HWY_EXPORT(Target);
+
+Range quantize_groups(const GroupTable& table, const Coding& coding) {
+  return HWY_DYNAMIC_DISPATCH(QuantizeGroups)(table, coding);
+}
+Range scan_groups(const GroupTable& table, int bits) {
+  return HWY_DYNAMIC_DISPATCH(ScanGroups)(table, bits);
+}
+void dequantize_row(const CodedRow& row, float* out) {
+  HWY_DYNAMIC_DISPATCH(DequantizeRow)(row, out);
+}
+void pack_codes(const uint8_t* codes, size_t count, int bits, uint8_t* packed) {
+  HWY_DYNAMIC_DISPATCH(PackCodes)(codes, count, bits, packed);
+}
+void unpack_codes(const uint8_t* packed, size_t count, int bits, uint8_t* codes) {
+  HWY_DYNAMIC_DISPATCH(UnpackCodes)(packed, count, bits, codes);
+}
+void widen(const void* data, DType dtype, size_t count, float factor, float* out) {
+  HWY_DYNAMIC_DISPATCH(Widen)(data, dtype, count, factor, out);
+}
+void narrow(const float* data, size_t count, DType dtype, void* out) {
+  HWY_DYNAMIC_DISPATCH(Narrow)(data, count, dtype, out);
+}
+CompareSums compare(const float* x, const float* y, size_t count) {
+  return HWY_DYNAMIC_DISPATCH(Compare)(x, y, count);
+}
+const char* active_target() {
+  return HWY_DYNAMIC_DISPATCH(Target)();
+}
+
+}  // namespace arrow_quant::kernels
+#endif  // HWY_ONCE

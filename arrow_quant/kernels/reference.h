@@ -1,0 +1,326 @@
+// The kernels as plain loops over one group or row: the definition of correct. Every operation is
+// a float operation rounded to nearest even, in the order written here, and the vector loops give
+// the same bytes on every instruction set. For tests; too slow for anything else.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <span>
+#include <vector>
+
+#include "arrow_quant/core/dtype.h"
+#include "arrow_quant/core/float16.h"
+#include "arrow_quant/kernels/kernels.h"
+#include "arrow_quant/kernels/search_plan.h"
+
+namespace arrow_quant::kernels::reference {
+
+inline constexpr float kHalfMax = 65504.0f;
+
+inline float highest_code(int bits) {
+  return bits == 8 ? 127.0f : float((1 << bits) - 1);
+}
+inline float lowest_code(int bits) {
+  return bits == 8 ? -127.0f : 0.0f;
+}
+
+// Never −0.
+inline float round_to_half(float v) {
+  return half_to_float(float_to_half(v)) + 0.0f;
+}
+inline float round_offset(float v) {
+  return round_to_half(std::min(std::max(v, -kHalfMax), kHalfMax));
+}
+inline float round_scale(float v) {
+  return round_to_half(std::min(std::max(v, 0x1p-24f), kHalfMax));
+}
+inline float floor_to_half(float v) {
+  const float rounded = round_to_half(v);
+  if (rounded <= v) return rounded;
+  const float power = rounded == 0.0f ? 0.0f : std::ldexp(1.0f, std::ilogb(rounded));
+  return rounded - std::max(power * 0x1p-10f, 0x1p-24f);
+}
+
+struct Params {
+  float scale = 1.0f;
+  float offset = 0.0f;
+};
+
+inline Params params_from_range(int bits, float lo, float hi) {
+  if (bits == 8) {
+    const float abs_max = std::max(std::abs(lo), std::abs(hi));
+    return {abs_max > 0 ? round_scale(abs_max / 127.0f) : 1.0f, 0.0f};
+  }
+  const float steps = highest_code(bits);
+  float step = (hi - lo) / steps;
+  const float low = std::min(std::max(lo, -kHalfMax), kHalfMax);
+  float offset = round_to_half(low);
+  if (std::abs(offset - low) > step * 0.5f) {
+    offset = floor_to_half(low);
+    step = hi > lo ? (hi - offset) / steps : hi - offset;
+  }
+  return {step > 0 ? round_scale(step) : 1.0f, offset};
+}
+
+struct Code {
+  float code;
+  float distance;  // of the weight from the code, in steps
+};
+inline Code nearest_code(int bits, float x, const Params& p) {
+  const float inverse = 1.0f / p.scale;
+  const float t = (bits == 8 ? x : x - p.offset) * inverse;
+  const float clamped = std::min(std::max(t, lowest_code(bits)), highest_code(bits));
+  const float code = std::nearbyint(clamped);
+  return {code, t - code};
+}
+
+inline float weight_of(ErrorNorm norm, float d) {
+  switch (norm) {
+    case ErrorNorm::P2:
+      return 1.0f;
+    case ErrorNorm::P2_5:
+      return std::sqrt(std::abs(d));
+    case ErrorNorm::P3:
+      return std::abs(d);
+    case ErrorNorm::P4:
+      return d * d;
+  }
+  return 1.0f;
+}
+inline float unit_of(ErrorNorm norm, float scale) {
+  return scale * scale * weight_of(norm, scale);
+}
+
+inline float score(int bits, ErrorNorm norm, std::span<const float> x, const Params& p) {
+  float sum = 0;
+  for (const float v : x) {
+    const float d = nearest_code(bits, v, p).distance;
+    sum += weight_of(norm, d) * d * d;
+  }
+  return sum * unit_of(norm, p.scale);
+}
+
+// Moves p toward the weighted least squares fit for its codes; returns the loss before.
+inline float refine(int bits, ErrorNorm norm, std::span<const float> x, float relaxation,
+                    Params& p) {
+  float loss = 0, wqq = 0, wq = 0, w = 0, wqd = 0, wd = 0;
+  for (const float v : x) {
+    const auto [q, d] = nearest_code(bits, v, p);
+    const float weight = weight_of(norm, d);
+    loss += weight * d * d;
+    wqd += weight * d * q;
+    wqq += weight * q * q;
+    wd += weight * d;
+    wq += weight * q;
+    w += weight;
+  }
+  loss *= unit_of(norm, p.scale);
+  const float relaxed = p.scale * relaxation;
+  float scale = 0, offset = p.offset;
+  if (bits == 8) {
+    scale = p.scale + relaxed * (wqd / wqq);
+  } else {
+    const float squares = wqq * w;
+    const float determinant = squares - wq * wq;
+    if (!(determinant > squares * kSingular)) return loss;
+    scale = p.scale + relaxed * ((wqd * w - wq * wd) / determinant);
+    offset = p.offset + relaxed * ((wqq * wd - wq * wqd) / determinant);
+  }
+  if (scale > 0 && offset == offset) p = {round_scale(scale), round_offset(offset)};
+  return loss;
+}
+
+template <int kBits>
+Params grid_around(float center, float half_width) {
+  return {round_scale(half_width * (2.0f / highest_code(kBits))),
+          round_offset(center - half_width)};
+}
+
+template <int kBits>
+std::vector<Params> starts(std::span<const float> x, float lo, float hi) {
+  using Plan = SearchPlan<kBits>;
+  std::vector<Params> all = {params_from_range(kBits, lo, hi)};
+  if constexpr (kBits != 8) {
+    const float center = (lo + hi) * 0.5f, radius = (hi - lo) * 0.5f;
+    for (const float f : Plan::kShrinks) all.push_back(grid_around<kBits>(center, radius * f));
+    float sum = 0, squares = 0;
+    for (const float v : x) {
+      sum += v;
+      squares += v * v;
+    }
+    const float inverse_n = 1.0f / static_cast<float>(x.size());
+    const float mean = sum * inverse_n;
+    const float deviation = std::sqrt(std::max(squares * inverse_n - mean * mean, 0.0f));
+    for (const float c : Plan::kDeviations) all.push_back(grid_around<kBits>(mean, deviation * c));
+  }
+  return all;
+}
+
+template <int kBits>
+Params search(ErrorNorm norm, std::span<const float> x, float lo, float hi) {
+  using Plan = SearchPlan<kBits>;
+  Params best;
+  float best_loss = std::numeric_limits<float>::infinity();
+  const auto keep = [&](const Params& p, float loss) {
+    if (loss < best_loss) {
+      best = p;
+      best_loss = loss;
+    }
+  };
+  const std::vector<Params> candidates = starts<kBits>(x, lo, hi);
+  best = candidates[0];
+  for (const Params& p : candidates) keep(p, score(kBits, norm, x, p));
+  Params p = best;
+  for (int round = 0; round < Plan::kRounds; ++round) {
+    const Params scored = p;
+    keep(scored, refine(kBits, norm, x, Plan::kRelaxation, p));
+  }
+  keep(p, score(kBits, norm, x, p));
+  return best;
+}
+
+inline Params params_of(std::span<const float> x, const Coding& coding) {
+  const auto [lo_at, hi_at] = std::minmax_element(x.begin(), x.end());
+  const float lo = *lo_at + 0.0f, hi = *hi_at + 0.0f;
+  if (!coding.search) return params_from_range(coding.bits, lo, hi);
+  if (coding.bits == 2) return search<2>(coding.norm, x, lo, hi);
+  if (coding.bits == 4) return search<4>(coding.norm, x, lo, hi);
+  return search<8>(coding.norm, x, lo, hi);
+}
+
+// Sixteen partial values in the order of fold16, then of the four that it leaves.
+inline float fold(const std::array<float, 16>& p, bool maximum) {
+  const auto join = [&](float a, float b) { return maximum ? std::max(a, b) : a + b; };
+  std::array<float, 4> q;
+  for (size_t j = 0; j < 4; ++j) q[j] = join(join(p[j], p[j + 8]), join(p[j + 4], p[j + 12]));
+  return join(join(q[0], q[1]), join(q[2], q[3]));
+}
+
+struct QuantizedGroup {
+  uint16_t scale = 0;
+  uint16_t offset = 0;
+  std::vector<uint8_t> codes;  // one a byte, two's complement
+  GroupSums sums;
+};
+
+inline QuantizedGroup quantize_group(std::span<const float> x, const Coding& coding) {
+  const Params p = params_of(x, coding);
+  QuantizedGroup group{float_to_half(p.scale), float_to_half(p.offset), {}, {}};
+  std::array<float, 16> original_sq{}, original_error{}, error_sq{}, max_error{};
+  for (size_t i = 0; i < x.size(); ++i) {
+    const float code = nearest_code(coding.bits, x[i], p).code;
+    group.codes.push_back(static_cast<uint8_t>(static_cast<int>(code)));
+    float restored = p.scale * code;
+    if (coding.bits != 8) restored = restored + p.offset;
+    const float error = x[i] - restored;
+    original_sq[i % 16] += x[i] * x[i];
+    original_error[i % 16] += x[i] * error;
+    error_sq[i % 16] += error * error;
+    max_error[i % 16] = std::max(max_error[i % 16], std::abs(error));
+  }
+  group.sums = {fold(original_sq, false), fold(original_error, false), fold(error_sq, false),
+                fold(max_error, true)};
+  return group;
+}
+
+inline void pack_codes(std::span<const uint8_t> codes, int bits, uint8_t* packed) {
+  const size_t per_byte = 8 / static_cast<size_t>(bits);
+  std::fill_n(packed, (codes.size() + per_byte - 1) / per_byte, uint8_t{0});
+  for (size_t i = 0; i < codes.size(); ++i) {
+    const size_t shift = i % per_byte * static_cast<size_t>(bits);
+    packed[i / per_byte] = static_cast<uint8_t>(packed[i / per_byte] | (codes[i] << shift));
+  }
+}
+
+inline int code_at(const uint8_t* packed, size_t i, int bits) {
+  if (bits == 8) return static_cast<int8_t>(packed[i]);
+  const size_t per_byte = 8 / static_cast<size_t>(bits);
+  return (packed[i / per_byte] >> (i % per_byte * static_cast<size_t>(bits))) & ((1 << bits) - 1);
+}
+
+inline void dequantize_row(const CodedRow& row, float* out) {
+  for (size_t i = 0; i < row.cols; ++i) {
+    const size_t group = i / row.group_size;
+    float y =
+        half_to_float(row.scales[group]) * static_cast<float>(code_at(row.codes, i, row.bits));
+    if (row.bits != 8) y = y + half_to_float(row.offsets[group]);
+    out[i] = row.tensor_scale * y;
+  }
+}
+
+// A float of `exponent` and `mantissa` bits below its sign; see FORMAT of the 8-bit types: E4M3
+// has no infinity and NaN only where all bits are set.
+inline float widen_small(unsigned code, int exponent, int mantissa, bool infinity) {
+  const int bias = (1 << (exponent - 1)) - 1;
+  const int e = static_cast<int>(code >> mantissa) & ((1 << exponent) - 1);
+  const int m = static_cast<int>(code) & ((1 << mantissa) - 1);
+  const float sign = (code >> (exponent + mantissa)) & 1u ? -1.0f : 1.0f;
+  const bool top = e == (1 << exponent) - 1;
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  if (infinity && top) return m != 0 ? nan : sign * std::numeric_limits<float>::infinity();
+  if (!infinity && top && m == (1 << mantissa) - 1) return nan;
+  if (e == 0) return sign * std::ldexp(static_cast<float>(m), 1 - bias - mantissa);
+  return sign * std::ldexp(static_cast<float>(m + (1 << mantissa)), e - bias - mantissa);
+}
+
+template <class T>
+T element(const void* data, size_t i) {
+  T value;
+  std::memcpy(&value, static_cast<const uint8_t*>(data) + i * sizeof(T), sizeof(T));
+  return value;
+}
+
+inline float widen(const void* data, DType dtype, size_t i) {
+  switch (dtype) {
+    case DType::F64:
+      return static_cast<float>(element<double>(data, i));
+    case DType::F16:
+      return widen_small(element<uint16_t>(data, i), 5, 10, true);
+    case DType::BF16: {
+      const uint32_t bits = static_cast<uint32_t>(element<uint16_t>(data, i)) << 16;
+      return element<float>(&bits, 0);
+    }
+    case DType::F8_E4M3:
+      return widen_small(element<uint8_t>(data, i), 4, 3, false);
+    case DType::F8_E5M2:
+      return widen_small(element<uint8_t>(data, i), 5, 2, true);
+    default:
+      return element<float>(data, i);
+  }
+}
+
+inline uint16_t narrow_to_bf16(float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof(bits));
+  if (std::isnan(value)) return static_cast<uint16_t>((bits >> 16) | 0x40u);
+  return static_cast<uint16_t>((bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16);
+}
+
+inline double fold8(std::array<double, 8> p, bool maximum) {
+  for (size_t half = 4; half > 0; half /= 2) {
+    for (size_t j = 0; j < half; ++j) {
+      p[j] = maximum ? std::max(p[j], p[j + half]) : p[j] + p[j + half];
+    }
+  }
+  return p[0];
+}
+
+inline CompareSums compare(std::span<const float> x, std::span<const float> y) {
+  std::array<double, 8> dot{}, xx{}, yy{}, ee{}, max{};
+  for (size_t i = 0; i < x.size(); ++i) {
+    const double a = x[i], b = y[i], e = a - b;
+    dot[i % 8] += a * b;
+    xx[i % 8] += a * a;
+    yy[i % 8] += b * b;
+    ee[i % 8] += e * e;
+    max[i % 8] = std::max(max[i % 8], std::abs(e));
+  }
+  return {fold8(dot, false), fold8(xx, false), fold8(yy, false), fold8(ee, false),
+          fold8(max, true)};
+}
+
+}  // namespace arrow_quant::kernels::reference

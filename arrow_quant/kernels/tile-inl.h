@@ -1,0 +1,198 @@
+// Sixteen groups of a table at a time: where they are, and their ranges and weights with one
+// group in each lane, so that whatever is then computed per group is the same for any vector
+// width and any company.
+#if defined(ARROW_QUANT_KERNELS_TILE_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef ARROW_QUANT_KERNELS_TILE_INL_H_
+#undef ARROW_QUANT_KERNELS_TILE_INL_H_
+#else
+#define ARROW_QUANT_KERNELS_TILE_INL_H_
+#endif
+
+#include "arrow_quant/kernels/convert-inl.h"
+#include "arrow_quant/kernels/kernels.h"
+#include "arrow_quant/kernels/lanes-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace arrow_quant::kernels {
+namespace HWY_NAMESPACE {
+
+// Rows and groups of the lanes; lanes beyond `count` repeat the first group.
+struct Tile {
+  const float* x[kTile];
+  size_t row[kTile];
+  size_t group[kTile];
+  size_t count;
+};
+
+// Takes the groups of a table in order.
+class TileCursor {
+ public:
+  explicit TileCursor(const GroupTable& table) : table_(table) {}
+
+  HWY_INLINE bool next(Tile& tile) {
+    tile.count = 0;
+    while (tile.count < kTile && row_ < table_.rows) {
+      tile.x[tile.count] = table_.x + row_ * table_.x_stride + group_ * table_.group_step;
+      tile.row[tile.count] = row_;
+      tile.group[tile.count] = group_;
+      ++tile.count;
+      if (++group_ == table_.groups_per_row) {
+        group_ = 0;
+        ++row_;
+      }
+    }
+    for (size_t lane = tile.count; tile.count > 0 && lane < kTile; ++lane) {
+      tile.x[lane] = tile.x[0];
+    }
+    return tile.count > 0;
+  }
+
+ private:
+  const GroupTable& table_;
+  size_t row_ = 0;
+  size_t group_ = 0;
+};
+
+// Minimum and maximum of sixteen groups.
+struct TileRange {
+  alignas(64) float lo[kTile];
+  alignas(64) float hi[kTile];
+};
+
+// The extremes of one group, four partial ones of each. `non_finite` gathers NaN if a weight is.
+HWY_INLINE void range_of_group(const float* x, size_t n, V4& lo4, V4& hi4, VF& non_finite) {
+  const DF df;
+  VF lo[kParts], hi[kParts];
+  const VF first = hn::Set(df, x[0]);
+  for (size_t part = 0; part < kParts; ++part) lo[part] = hi[part] = first;
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    hwy::Prefetch(reinterpret_cast<const uint8_t*>(x + i) + kPrefetchBytes);
+    for (size_t part = 0; part < kParts; ++part) {
+      const VF v = hn::LoadU(df, x + i + part * kLanes);
+      lo[part] = hn::Min(lo[part], v);
+      hi[part] = hn::Max(hi[part], v);
+      non_finite = hn::Add(non_finite, hn::Sub(v, v));
+    }
+  }
+  for (; i < n; ++i) {
+    const VF v = hn::Set(df, x[i]);
+    lo[0] = hn::Min(lo[0], v);
+    hi[0] = hn::Max(hi[0], v);
+    non_finite = hn::Add(non_finite, hn::Sub(v, v));
+  }
+  lo4 = fold16<MinOp>(lo);
+  hi4 = fold16<MaxOp>(hi);
+}
+
+HWY_INLINE void range_of_tile(const Tile& tile, size_t n, TileRange& range, VF& non_finite) {
+  const D4 d4;
+  for (size_t quad = 0; quad < kTile; quad += 4) {
+    V4 lo[4], hi[4];
+    for (size_t j = 0; j < 4; ++j) {
+      // Lanes that repeat the first group have it from there.
+      const size_t lane = quad + j;
+      if (lane < tile.count) {
+        range_of_group(tile.x[lane], n, lo[j], hi[j], non_finite);
+      } else {
+        lo[j] = hn::Set(d4, range.lo[0]);
+        hi[j] = hn::Set(d4, range.hi[0]);
+      }
+    }
+    transpose4(lo[0], lo[1], lo[2], lo[3]);
+    transpose4(hi[0], hi[1], hi[2], hi[3]);
+    // Adding zero turns −0 into +0: which of the two a minimum is depends on the order.
+    const V4 zero = hn::Zero(d4);
+    hn::Store(hn::Add(hn::Min(hn::Min(lo[0], lo[1]), hn::Min(lo[2], lo[3])), zero), d4,
+              range.lo + quad);
+    hn::Store(hn::Add(hn::Max(hn::Max(hi[0], hi[1]), hn::Max(hi[2], hi[3])), zero), d4,
+              range.hi + quad);
+    if (tile.count <= quad + 4) {
+      for (size_t lane = tile.count; lane < kTile; ++lane) {
+        range.lo[lane] = range.lo[0];
+        range.hi[lane] = range.hi[0];
+      }
+      break;
+    }
+  }
+}
+
+// columns[i · 16 + lane] = weight i of the lane's group.
+HWY_INLINE void transpose_tile(const Tile& tile, size_t n, float* columns) {
+  const D4 d4;
+  for (size_t quad = 0; quad < kTile; quad += 4) {
+    const float* const* x = tile.x + quad;
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+      V4 a = hn::LoadU(d4, x[0] + i);
+      V4 b = hn::LoadU(d4, x[1] + i);
+      V4 c = hn::LoadU(d4, x[2] + i);
+      V4 d = hn::LoadU(d4, x[3] + i);
+      transpose4(a, b, c, d);
+      float* out = columns + i * kTile + quad;
+      hn::Store(a, d4, out);
+      hn::Store(b, d4, out + kTile);
+      hn::Store(c, d4, out + 2 * kTile);
+      hn::Store(d, d4, out + 3 * kTile);
+    }
+    for (; i < n; ++i) {
+      for (size_t j = 0; j < 4; ++j) columns[i * kTile + quad + j] = x[j][i];
+    }
+  }
+}
+
+// The range of all groups seen so far, in lanes.
+class RangeLanes {
+ public:
+  HWY_INLINE RangeLanes() {
+    const DF df;
+    abs_max_ = hn::Zero(df);
+    min_scale_ = hn::Set(df, std::numeric_limits<float>::infinity());
+    non_finite_ = hn::Zero(df);
+  }
+
+  HWY_INLINE VF& non_finite() { return non_finite_; }
+
+  template <int kBits>
+  HWY_INLINE void add(const TileRange& range) {
+    const DF df;
+    for (size_t lane = 0; lane < kTile; lane += kLanes) {
+      const VF lo = hn::Load(df, range.lo + lane);
+      const VF hi = hn::Load(df, range.hi + lane);
+      const VF abs_max = hn::Max(hn::Abs(lo), hn::Abs(hi));
+      abs_max_ = hn::Max(abs_max_, abs_max);
+      const VF steps = hn::Set(df, kBits == 8 ? 127.0f : static_cast<float>((1 << kBits) - 1));
+      VF scale = hn::Div(abs_max, steps);
+      if constexpr (kBits != 8) {
+        const VF width = hn::Sub(hi, lo);
+        scale = hn::IfThenElse(hn::Gt(width, hn::Zero(df)), hn::Div(width, steps), scale);
+      }
+      const VF none = hn::Set(df, std::numeric_limits<float>::infinity());
+      min_scale_ = hn::Min(min_scale_, hn::IfThenElse(hn::Gt(scale, hn::Zero(df)), scale, none));
+    }
+  }
+
+  HWY_INLINE Range get() const {
+    const DF df;
+    alignas(64) float abs_max[kLanes];
+    alignas(64) float min_scale[kLanes];
+    hn::Store(abs_max_, df, abs_max);
+    hn::Store(min_scale_, df, min_scale);
+    Range range;
+    for (size_t lane = 0; lane < kLanes; ++lane) {
+      range.abs_max = HWY_MAX(range.abs_max, abs_max[lane]);
+      range.min_scale = HWY_MIN(range.min_scale, min_scale[lane]);
+    }
+    range.finite = hn::AllTrue(df, hn::Eq(non_finite_, hn::Zero(df)));
+    return range;
+  }
+
+ private:
+  VF abs_max_, min_scale_, non_finite_;
+};
+
+}  // namespace HWY_NAMESPACE
+}  // namespace arrow_quant::kernels
+HWY_AFTER_NAMESPACE();
+
+#endif  // toggle

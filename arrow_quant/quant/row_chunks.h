@@ -1,0 +1,67 @@
+// The walk over a view in pieces that fit the cache, each as floats with their stride: a source of
+// aligned float32 is used in place, others are widened into scratch memory. Internal to quant/.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "arrow_quant/core/buffer.h"
+#include "arrow_quant/kernels/kernels.h"
+#include "arrow_quant/quant/quantize.h"
+
+namespace arrow_quant {
+
+// Whole rows, or a piece of one row that starts at a multiple of kernels::kMaxGroupSize.
+struct RowChunk {
+  size_t row = 0;
+  size_t col = 0;
+  size_t rows = 0;
+  size_t cols = 0;
+  const float* x = nullptr;
+  size_t stride = 0;  // elements from row to row
+};
+
+inline const uint8_t* element_address(const RowsView& view, size_t row, size_t col) {
+  return static_cast<const uint8_t*>(view.data) +
+         (row * view.cols + col) * (static_cast<size_t>(bits_of(view.dtype)) / 8);
+}
+
+inline void load_chunk(const RowsView& view, float factor, Buffer& floats, RowChunk& chunk) {
+  const uint8_t* source = element_address(view, chunk.row, chunk.col);
+  const bool aligned = reinterpret_cast<uintptr_t>(source) % alignof(float) == 0;
+  if (view.dtype == DType::F32 && factor == 1.0f && aligned) {
+    chunk.x = reinterpret_cast<const float*>(source);
+    chunk.stride = view.cols;
+    return;
+  }
+  // A chunk is contiguous: it has one row or whole rows.
+  const size_t count = chunk.rows * chunk.cols;
+  floats.reserve(count * sizeof(float));
+  float* x = floats.as<float>().data();
+  kernels::widen(source, view.dtype, count, factor, x);
+  chunk.x = x;
+  chunk.stride = chunk.cols;
+}
+
+// Calls visit(chunk) for pieces of about `max_elements` (a multiple of kMaxGroupSize), in order,
+// with every weight multiplied by `factor`.
+template <class Visit>
+void for_each_chunk(const RowsView& view, size_t max_elements, float factor, Buffer& floats,
+                    Visit visit) {
+  if (view.cols == 0) return;
+  const size_t chunk_rows = std::max<size_t>(1, max_elements / view.cols);
+  const size_t chunk_cols = std::min(view.cols, max_elements);
+  for (size_t row = 0; row < view.rows; row += chunk_rows) {
+    for (size_t col = 0; col < view.cols; col += chunk_cols) {
+      RowChunk chunk;
+      chunk.row = row;
+      chunk.col = col;
+      chunk.rows = std::min(chunk_rows, view.rows - row);
+      chunk.cols = std::min(chunk_cols, view.cols - col);
+      load_chunk(view, factor, floats, chunk);
+      visit(chunk);
+    }
+  }
+}
+
+}  // namespace arrow_quant
