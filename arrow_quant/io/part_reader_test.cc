@@ -11,6 +11,7 @@
 #include <parquet/arrow/writer.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <random>
 
 #include "arrow_quant/io/part_test_util.h"
@@ -131,6 +132,24 @@ TEST(PartReader, FilesThatOtherToolsRewroteHoldTheSameBlocks) {
       SCOPED_TRACE(blocks[i].header.layer_name);
       expect_equal(reader.read(i), blocks[i]);
     }
+  }
+}
+
+// The file that every later version must still read. It is written anew, after a change that is
+// meant, by running this test with ARROW_QUANT_WRITE_GOLDEN set.
+TEST(PartReader, TheGoldenFileOfVersion1Reads) {
+  const std::filesystem::path path =
+      std::filesystem::path(ARROW_QUANT_SOURCE_DIR) / "tests/golden/part_v1.parquet";
+  auto blocks = blocks_of_every_kind();
+  std::erase_if(blocks, [](const auto& block) { return block.data_size_bytes > 10000; });
+  if (std::getenv("ARROW_QUANT_WRITE_GOLDEN") != nullptr) {
+    write_part(path, blocks, {{"note", "golden"}});
+  }
+  const PartReader reader = PartReader::open(path);
+  ASSERT_EQ(reader.blocks().size(), blocks.size());
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    SCOPED_TRACE(blocks[i].header.layer_name);
+    expect_equal(reader.read(i), blocks[i]);
   }
 }
 
