@@ -208,9 +208,9 @@ def save_model(model: nn.Module, folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(CONFIG, indent=2) + "\n")
 
 
-def train(steps: int, batch: int, rate: float, seed: int, folder: Path) -> None:
-    """Train for `steps` optimizer steps and save the averaged weights under `folder`."""
-    torch.manual_seed(seed)
+def train(args: argparse.Namespace) -> None:
+    """Train with the options of the command line and save the averaged weights."""
+    torch.manual_seed(args.seed)
     data, held = load_text()
     print(f"{len(data)} training bytes, {len(held)} held out", flush=True)
     if (HERE / "heldout.txt").exists():
@@ -221,22 +221,22 @@ def train(steps: int, batch: int, rate: float, seed: int, folder: Path) -> None:
     others = [p for n, p in model.named_parameters() if p.dim() == 1 or "layers" not in n]
     optimizers = [
         torch.optim.Muon(
-            matrices, lr=rate, weight_decay=0.1, adjust_lr_fn="match_rms_adamw", ns_steps=5
+            matrices, lr=args.rate, weight_decay=0.1, adjust_lr_fn="match_rms_adamw", ns_steps=5
         ),
-        torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
+        torch.optim.AdamW(others, lr=args.rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
     ]
     warmup = 200
     schedules = [
         torch.optim.lr_scheduler.LambdaLR(
             optimizer,
-            lambda i: min((i + 1) / warmup, 0.5 + 0.5 * math.cos(math.pi * min(i / steps, 1))),
+            lambda i: min((i + 1) / warmup, 0.5 + 0.5 * math.cos(math.pi * min(i / args.steps, 1))),
         )
         for optimizer in optimizers
     ]
     started, recent = time.monotonic(), 0.0
     window = torch.arange(LENGTH)
-    for step in range(1, steps + 1):
-        starts = torch.randint(len(data) - LENGTH, (batch, 1))
+    for step in range(1, args.stop + 1):
+        starts = torch.randint(len(data) - LENGTH, (args.batch, 1))
         loss = masked_loss(model, data[starts + window].long())
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -251,14 +251,14 @@ def train(steps: int, batch: int, rate: float, seed: int, folder: Path) -> None:
                 1 - min(0.995, step / (step + 10)),
             )
         recent += loss.item()
-        if step % 250 == 0 or step == steps:
+        if step % 250 == 0 or step == args.stop:
             bits = held_out_bits(average, held)
             minutes = (time.monotonic() - started) / 60
             losses = f"train {recent / 250 / math.log(2):.3f}  held-out {bits:.3f} bits per byte"
             print(f"step {step:6d}  {losses}  {minutes:.1f} min", flush=True)
             recent = 0.0
-            if step % 1000 == 0 or step == steps:
-                save_model(average, folder)
+            if step % 1000 == 0 or step == args.stop:
+                save_model(average, args.out)
 
 
 def main() -> None:
@@ -266,7 +266,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--steps", type=int, default=5500, help="steps until the rate is 0")
+    parser.add_argument("--stop", type=int, default=3000, help="steps to train, at most --steps")
     parser.add_argument("--batch", type=int, default=32, help="windows of 128 bytes a step")
     parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=0)
@@ -278,7 +279,7 @@ def main() -> None:
         (HERE / "heldout.txt").write_bytes(load_text()[1])
         return
     torch.set_num_threads(args.threads)
-    train(args.steps, args.batch, args.rate, args.seed, args.out)
+    train(args)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ least noisy; labels are integers in 0..10, 10 being the null class of classifier
     labels = np.arange(20) % 10
     images = sample(model, labels, fixed_noise(20))
     print(accuracy(images, labels))
-    write_png("digits.png", image_grid(images))
+    write_png("digits.png", image_grid(images))  # of examples.picture
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from __future__ import annotations
 import functools
 import json
 import math
-import struct
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -170,23 +168,6 @@ def image_grid(images: Array, columns: int = 10, zoom: int = 6) -> NDArray[np.ui
     sheet = lined_up.reshape(rows * (height + 2), columns * (width + 2))
     pixels = np.rint(127.5 - 127.5 * sheet).astype(np.uint8)
     return pixels.repeat(zoom, axis=0).repeat(zoom, axis=1)
-
-
-def write_png(path: str | Path, pixels: NDArray[np.uint8]) -> None:
-    """Write a greyscale picture (height, width) as a PNG file."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        checksum = struct.pack(">I", zlib.crc32(kind + body))
-        return struct.pack(">I", len(body)) + kind + body + checksum
-
-    height, width = pixels.shape
-    lines = np.pad(pixels, ((0, 0), (1, 0))).tobytes()  # each line begins with filter type 0
-    Path(path).write_bytes(
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
-        + chunk(b"IDAT", zlib.compress(lines, 9))
-        + chunk(b"IEND", b"")
-    )
 
 
 @functools.cache

@@ -128,30 +128,28 @@ def save_pipeline(model: nn.Module, scheduler: Any, folder: Path) -> None:
     (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
 
 
-def train_dit(
-    steps: int, batch: int, rate: float, decay: float, strength: float, seed: int, folder: Path
-) -> None:
-    """Train the DiT for `steps` optimizer steps and save its averaged weights under `folder`."""
-    torch.manual_seed(seed)
-    images, labels, held_images, held_labels = load_split(seed)
+def train_dit(args: argparse.Namespace) -> None:
+    """Train the DiT with the options of the command line and save its averaged weights."""
+    torch.manual_seed(args.seed)
+    images, labels, held_images, held_labels = load_split(args.seed)
     scheduler: Any = DDIMScheduler(num_train_timesteps=TRAIN_STEPS)
     alpha_bar = scheduler.alphas_cumprod
     model = build_model()
     average = copy.deepcopy(model)
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=decay, fused=True
+        model.parameters(), lr=args.rate, betas=(0.9, 0.99), weight_decay=args.decay, fused=True
     )
     warmup = 200
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
-        lambda i: min((i + 1) / warmup, 0.5 + 0.5 * math.cos(math.pi * min(i / steps, 1))),
+        lambda i: min((i + 1) / warmup, 0.5 + 0.5 * math.cos(math.pi * min(i / args.steps, 1))),
     )
     started, recent = time.monotonic(), 0.0
-    for step in range(1, steps + 1):
-        rows = torch.randint(len(images), (batch,))
-        clean = jitter(images[rows], strength) if strength > 0 else images[rows]
-        y = torch.where(torch.rand(batch) < 0.15, NULL_CLASS, labels[rows])
-        loss = noise_loss(model, clean, y, spread_timesteps(batch), alpha_bar)
+    for step in range(1, args.stop + 1):
+        rows = torch.randint(len(images), (args.batch,))
+        clean = jitter(images[rows], args.jitter)
+        y = torch.where(torch.rand(args.batch) < 0.15, NULL_CLASS, labels[rows])
+        loss = noise_loss(model, clean, y, spread_timesteps(args.batch), alpha_bar)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -164,14 +162,14 @@ def train_dit(
                 1 - min(0.999, step / (step + 10)),
             )
         recent += loss.item()
-        if step % 250 == 0 or step == steps:
+        if step % 250 == 0 or step == args.stop:
             held = held_out_loss(average, held_images, held_labels, alpha_bar)
             minutes = (time.monotonic() - started) / 60
             losses = f"train {recent / 250:.4f}  held-out {held:.4f}"
             print(f"step {step:6d}  {losses}  {minutes:.1f} min", flush=True)
             recent = 0.0
-            if step % 1000 == 0 or step == steps:
-                save_pipeline(average, scheduler, folder)
+            if step % 1000 == 0 or step == args.stop:
+                save_pipeline(average, scheduler, args.out / "model")
 
 
 def train_classifier(seed: int, path: Path) -> float:
@@ -203,7 +201,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--steps", type=int, default=9000, help="steps until the rate is 0")
+    parser.add_argument("--stop", type=int, default=6000, help="steps to train, at most --steps")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--rate", type=float, default=6e-4, help="peak learning rate")
     parser.add_argument("--decay", type=float, default=0.02, help="weight decay")
@@ -216,8 +215,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     accuracy = train_classifier(args.seed, args.out / "classifier.npz")
     print(f"classifier: {accuracy:.4f} of the held-out digits", flush=True)
-    folder = args.out / "model"
-    train_dit(args.steps, args.batch, args.rate, args.decay, args.jitter, args.seed, folder)
+    train_dit(args)
 
 
 if __name__ == "__main__":
