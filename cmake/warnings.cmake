@@ -5,6 +5,7 @@
 add_library(arrow_quant_flags INTERFACE)
 target_compile_options(arrow_quant_flags INTERFACE
   -Wall -Wextra -Wpedantic -Wshadow -Wno-psabi -ffp-contract=off)
+target_compile_definitions(arrow_quant_flags INTERFACE ARROW_QUANT_VERSION="${PROJECT_VERSION}")
 if(ARROW_QUANT_SANITIZE)
   target_compile_options(arrow_quant_flags INTERFACE
     -fsanitize=${ARROW_QUANT_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)

@@ -7,7 +7,7 @@ namespace arrow_quant {
 namespace {
 
 constexpr auto kMinInterval = std::chrono::milliseconds(50);
-constexpr int kUnthrottledCalls = 8;
+constexpr int kUnthrottledMessages = 8;
 constexpr double kAlmostDone = 0.999;  // 1.0 is kept for finish()
 
 }  // namespace
@@ -17,31 +17,44 @@ Progress::Progress(ProgressCallback callback, uint64_t total_bytes)
 
 void Progress::start(std::string_view message) {
   std::lock_guard lock(mutex_);
-  report(message, 0.0);
+  last_message_ = message;
+  report(0.0);
 }
 
-void Progress::add(uint64_t bytes, std::string_view message) {
+void Progress::add(uint64_t bytes) {
   std::lock_guard lock(mutex_);
   done_bytes_ += bytes;
-  if (calls_ >= kUnthrottledCalls && Clock::now() - last_call_ < kMinInterval) {
-    return;
+  if (Clock::now() - last_call_ >= kMinInterval) {
+    report(fraction());
   }
-  const double fraction =
-      total_bytes_ == 0 ? 0.0
-                        : static_cast<double>(done_bytes_) / static_cast<double>(total_bytes_);
-  report(message, std::min(fraction, kAlmostDone));
+}
+
+void Progress::message(std::string_view message) {
+  std::lock_guard lock(mutex_);
+  last_message_ = message;
+  if (++messages_ <= kUnthrottledMessages || Clock::now() - last_call_ >= kMinInterval) {
+    report(fraction());
+  }
 }
 
 void Progress::finish(std::string_view message) {
   std::lock_guard lock(mutex_);
-  report(message, 1.0);
+  last_message_ = message;
+  report(1.0);
 }
 
-void Progress::report(std::string_view message, double fraction) {
-  ++calls_;
+double Progress::fraction() const {
+  if (total_bytes_ == 0) {
+    return 0.0;
+  }
+  const double done = static_cast<double>(done_bytes_) / static_cast<double>(total_bytes_);
+  return std::min(done, kAlmostDone);
+}
+
+void Progress::report(double fraction) {
   last_call_ = Clock::now();
   if (callback_) {
-    callback_(message, fraction);
+    callback_(last_message_, fraction);
   }
 }
 

@@ -1,13 +1,15 @@
 // Progress: turns bytes of finished work into calls of the caller's callback.
 //
-// Fractions never fall and go from 0.0 to exactly 1.0. The first messages are all delivered, later
-// ones at most 20 a second. Any thread may report; calls never overlap.
+// Fractions never fall and go from 0.0 to exactly 1.0. Work is counted by add(); message() tells of
+// a tensor that is done: the first ones are all delivered, later calls at most 20 a second. Any
+// thread may report; calls never overlap.
 #pragma once
 
 #include <chrono>
 #include <cstdint>
 #include <functional>
 #include <mutex>
+#include <string>
 #include <string_view>
 
 namespace arrow_quant {
@@ -22,21 +24,25 @@ class Progress {
 
   // Reports 0.0.
   void start(std::string_view message);
-  // Counts `bytes` of work as done and reports, unless the last report was less than 50 ms ago and
-  // the first reports are over. Stays below 1.0.
-  void add(uint64_t bytes, std::string_view message);
+  // Counts `bytes` of work as done, and reports with the last message if none came for 50 ms.
+  // The fraction stays below 1.0.
+  void add(uint64_t bytes);
+  // Reports, unless the first messages are over and the last report is less than 50 ms ago.
+  void message(std::string_view message);
   // Reports exactly 1.0.
   void finish(std::string_view message);
 
  private:
   using Clock = std::chrono::steady_clock;
-  void report(std::string_view message, double fraction);
+  double fraction() const;
+  void report(double fraction);
 
   std::mutex mutex_;
   ProgressCallback callback_;
   uint64_t total_bytes_;
   uint64_t done_bytes_ = 0;
-  int calls_ = 0;
+  int messages_ = 0;
+  std::string last_message_;
   Clock::time_point last_call_{};
 };
 

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -14,7 +15,8 @@ TEST(Progress, RunsFromZeroToExactlyOneWithoutFalling) {
   Progress progress([&](std::string_view, double f) { fractions.push_back(f); }, 1000);
   progress.start("start");
   for (int i = 0; i < 1000; ++i) {
-    progress.add(1, "tensor");
+    progress.add(1);
+    progress.message("tensor");
   }
   progress.finish("done");
   EXPECT_EQ(fractions.front(), 0.0);
@@ -27,7 +29,8 @@ TEST(Progress, DeliversTheFirstMessagesAndThrottlesTheRest) {
   Progress progress([&](std::string_view m, double) { messages.emplace_back(m); }, 100000);
   progress.start("start");
   for (int i = 0; i < 100000; ++i) {
-    progress.add(1, std::to_string(i));
+    progress.add(1);
+    progress.message(std::to_string(i));
   }
   ASSERT_GE(messages.size(), 4u);
   EXPECT_THAT((std::vector<std::string>(messages.begin(), messages.begin() + 4)),
@@ -38,7 +41,8 @@ TEST(Progress, DeliversTheFirstMessagesAndThrottlesTheRest) {
 TEST(Progress, LeavesOneToFinishEvenWhenAllBytesAreDone) {
   double last = 0;
   Progress progress([&](std::string_view, double f) { last = f; }, 10);
-  progress.add(10, "all");
+  progress.add(10);
+  progress.message("all");
   EXPECT_LT(last, 1.0);
   progress.finish("done");
   EXPECT_EQ(last, 1.0);

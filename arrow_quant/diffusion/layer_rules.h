@@ -42,6 +42,16 @@ struct LayerDecision {
 
 class LayerRules {
  public:
+  // One entry of modules_to_not_convert or modules_to_convert.
+  struct Pattern {
+    std::string text;
+    std::optional<std::regex> regex;
+    // Throws: Error(Configuration) for a regular expression too complex to search.
+    bool matches(std::string_view name) const;
+  };
+  // Throws: Error(Configuration) as the constructor does.
+  static std::vector<Pattern> compile(const std::vector<std::string>& texts);
+
   // Throws: Error(Configuration) for an empty pattern, or a regular expression that does not
   // compile.
   explicit LayerRules(const LayerRuleOptions& options);
@@ -51,13 +61,6 @@ class LayerRules {
   LayerDecision decide(std::string_view name, const std::vector<int64_t>& shape, DType dtype) const;
 
  private:
-  struct Pattern {
-    std::string text;
-    std::optional<std::regex> regex;
-    bool matches(std::string_view name) const;
-  };
-  static std::vector<Pattern> compile(const std::vector<std::string>& texts);
-
   BitWidth bit_width_;
   std::vector<Pattern> not_convert_;
   std::vector<Pattern> convert_;

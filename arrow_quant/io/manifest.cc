@@ -6,22 +6,27 @@
 #include <utility>
 
 #include "arrow_quant/core/error.h"
+#include "arrow_quant/io/totals.h"
 
 namespace arrow_quant {
 namespace {
 
 using Json = nlohmann::ordered_json;
 
-Json option_json(const OptionValue& value) {
-  return std::visit(
-      [](const auto& v) -> Json {
-        if constexpr (std::is_same_v<std::decay_t<decltype(v)>, std::monostate>) {
-          return nullptr;
-        } else {
-          return v;
-        }
-      },
-      value);
+Json options_json(const std::map<std::string, OptionValue>& options) {
+  Json json = Json::object();
+  for (const auto& [name, value] : options) {
+    json[name] = std::visit(
+        [](const auto& v) -> Json {
+          if constexpr (std::is_same_v<std::decay_t<decltype(v)>, std::monostate>) {
+            return nullptr;
+          } else {
+            return v;
+          }
+        },
+        value);
+  }
+  return json;
 }
 
 OptionValue option_value(const Json& json) {
@@ -183,54 +188,21 @@ Json files_json(const std::vector<FileRecord>& files) {
   return json;
 }
 
-// Totals are derived, for readers that do not want to add up.
+// Derived figures, for readers that do not want to add up.
 Json totals_json(const Manifest& manifest) {
-  int64_t params = 0, quantized_params = 0, stored = 0, quantized_stored = 0, source = 0;
-  uint64_t part_bytes = 0;
-  int64_t quantized = 0, kept = 0;
-  double cosine_sum = 0, sqnr_sum = 0, worst = 1;
-  int64_t sqnr_count = 0;
-  std::string worst_layer;
-  for (const ComponentRecord& component : manifest.components) {
-    for (const PartRecord& part : component.parts) {
-      part_bytes += part.file.size_bytes;
-      for (const TensorRecord& tensor : part.tensors) {
-        const LayerReport& r = tensor.report;
-        params += r.num_params;
-        stored += r.stored_bytes;
-        source += r.source_bytes;
-        if (!r.cosine_similarity) {
-          ++kept;
-          continue;
-        }
-        ++quantized;
-        quantized_params += r.num_params;
-        quantized_stored += r.stored_bytes;
-        cosine_sum += *r.cosine_similarity;
-        if (std::isfinite(*r.sqnr_db)) {
-          sqnr_sum += *r.sqnr_db;
-          ++sqnr_count;
-        }
-        if (worst_layer.empty() || *r.cosine_similarity < worst) {
-          worst = *r.cosine_similarity;
-          worst_layer = r.name;
-        }
-      }
-    }
-  }
-  const auto ratio = [](double a, double b) { return b > 0 ? Json(a / b) : Json(nullptr); };
-  return {{"num_params", params},
-          {"num_quantized", quantized},
-          {"num_kept", kept},
-          {"source_bytes", source},
-          {"stored_bytes", stored},
-          {"part_bytes", part_bytes},
-          {"bits_per_weight", ratio(8.0 * quantized_stored, quantized_params)},
-          {"bits_per_weight_model", ratio(8.0 * part_bytes, params)},
-          {"cosine_similarity", ratio(cosine_sum, quantized)},
-          {"worst_cosine_similarity", quantized > 0 ? Json(worst) : Json(nullptr)},
-          {"worst_layer", worst_layer},
-          {"sqnr_db", ratio(sqnr_sum, sqnr_count)}};
+  const Totals t = add_up(layers_of(manifest.components), part_bytes_of(manifest.components));
+  return {{"num_params", t.num_params},
+          {"num_quantized", t.num_quantized},
+          {"num_kept", t.num_kept},
+          {"source_bytes", t.source_bytes},
+          {"stored_bytes", t.stored_bytes},
+          {"part_bytes", t.part_bytes},
+          {"bits_per_weight", t.bits_per_weight},
+          {"bits_per_weight_model", t.bits_per_weight_model},
+          {"cosine_similarity", t.cosine_similarity},
+          {"worst_cosine_similarity", t.worst_cosine_similarity},
+          {"worst_layer", t.worst_layer},
+          {"sqnr_db", t.sqnr_db}};
 }
 
 template <class Parse>
@@ -249,11 +221,11 @@ auto parse_or_explain(const std::string& source, Parse parse) {
 
 }  // namespace
 
+std::string to_json(const std::map<std::string, OptionValue>& options) {
+  return options_json(options).dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
 std::string to_json(const Manifest& manifest) {
-  Json options = Json::object();
-  for (const auto& [name, value] : manifest.options) {
-    options[name] = option_json(value);
-  }
   Json skipped = Json::array();
   for (const SkippedRecord& file : manifest.skipped_files) {
     skipped.push_back({{"path", file.path}, {"reason", file.reason}});
@@ -265,7 +237,7 @@ std::string to_json(const Manifest& manifest) {
                      {"modality", manifest.modality},
                      {"modality_evidence", manifest.modality_evidence},
                      {"min_accuracy", manifest.min_accuracy},
-                     {"options", std::move(options)},
+                     {"options", options_json(manifest.options)},
                      {"totals", totals_json(manifest)},
                      {"source_files", files_json(manifest.source_files)},
                      {"copied_files", files_json(manifest.copied_files)},

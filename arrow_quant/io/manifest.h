@@ -61,6 +61,8 @@ struct SkippedRecord {
 using OptionValue =
     std::variant<std::monostate, bool, int64_t, double, std::string, std::vector<std::string>>;
 
+std::string to_json(const std::map<std::string, OptionValue>& options);
+
 struct Manifest {
   int format_version = kFormatVersion;
   std::vector<std::string> required_features;
@@ -84,7 +86,7 @@ Manifest parse_manifest(const std::string& text, const std::string& source);
 
 // What a run under way has finished, and of what run it is.
 struct Journal {
-  std::string fingerprint;         // of options, plan and source sizes
+  std::string fingerprint;                  // of options, plan and source sizes
   std::vector<ComponentRecord> components;  // with the parts finished so far, in order
 };
 
