@@ -12,16 +12,16 @@
 namespace arrow_quant {
 
 struct ModelInspection {
-  std::string kind;      // "source" or "quantized"
+  std::string kind;  // "source" or "quantized"
   std::filesystem::path path;
   std::string modality;  // "unknown" if it cannot be told
   std::string modality_evidence;
   int64_t num_params = 0;
   int64_t source_bytes = 0;
-  int64_t stored_bytes = 0;  // of a source: as planned
-  double bits_per_weight = 0;        // of the quantized layers
+  int64_t stored_bytes = 0;    // of a source: as planned
+  double bits_per_weight = 0;  // of the quantized layers
   double bits_per_weight_model = 0;
-  std::vector<LayerReport> layers;   // metrics unset for a source
+  std::vector<LayerReport> layers;  // metrics unset for a source
   std::vector<std::string> warnings;
 };
 

@@ -10,8 +10,10 @@
 
 #include "arrow_quant/core/buffer.h"
 #include "arrow_quant/core/dtype.h"
+#include "arrow_quant/io/manifest.h"
 #include "arrow_quant/io/quantized_block.h"
 #include "arrow_quant/pipeline/result.h"
+#include "arrow_quant/quant/quantize.h"
 
 namespace arrow_quant {
 
@@ -27,14 +29,20 @@ class QuantizedModel {
   const std::filesystem::path& path() const;
   // The text of manifest.json.
   const std::string& manifest_json() const;
+  const Manifest& manifest() const;
   // All tensors, component by component, in the order of the source.
   const std::vector<LayerReport>& tensors() const;
-  // Index into tensors(); −1 if there is none of that name. With several components, names are
-  // "component/tensor" where the plain name stands in more than one.
+  // Index into tensors(); −1 if there is none of that name. "component/tensor" finds any tensor,
+  // the plain name one that stands in a single component.
   int64_t find(const std::string& name) const;
 
-  // The blocks of tensor `index`, with their codes. Any thread may call it.
-  std::vector<QuantizedBlock> read_blocks(int64_t index) const;
+  // The shortest name by which find() finds tensor `index`.
+  std::string name_of(int64_t index) const;
+
+  // Block `block` of tensor `index`, with its codes. Any thread may call it.
+  // Throws: Error(Io), Error(Metadata).
+  size_t num_blocks(int64_t index) const;
+  QuantizedBlock read_block(int64_t index, size_t block) const;
 
   // The whole tensor in `dtype` (F32, F16 or BF16), row-major. Kept tensors: a quantizable
   // source dtype is converted; for others `dtype` must be the source's own.
@@ -45,5 +53,8 @@ class QuantizedModel {
   explicit QuantizedModel(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
+
+// The codes of a quantized block as dequantize_rows() takes them.
+CodesView codes_view(const QuantizedBlock& block);
 
 }  // namespace arrow_quant

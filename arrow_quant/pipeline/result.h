@@ -12,21 +12,21 @@ namespace arrow_quant {
 
 struct QuantizationResult {
   std::filesystem::path quantized_path;
-  double compression_ratio = 0;   // source bytes of all tensors / bytes of the part files
-  double cosine_similarity = 0;   // mean over quantized layers; 1 if there are none
+  double compression_ratio = 0;  // source bytes of all tensors / bytes of the part files
+  double cosine_similarity = 0;  // mean over quantized layers; 1 if there are none
   double worst_cosine_similarity = 0;
   std::string worst_layer;
-  double sqnr_db = 0;             // mean over quantized layers with finite values
-  double model_size_mb = 0;       // bytes of the part files / 1e6
-  std::string modality;           // "unknown" if it could not be told
+  double sqnr_db = 0;        // mean over quantized layers with finite values
+  double model_size_mb = 0;  // bytes of the part files / 1e6
+  std::string modality;      // "unknown" if it could not be told
   std::string modality_evidence;
-  int bit_width = 0;              // as asked
+  int bit_width = 0;  // as asked
   double quantization_time_s = 0;
   double bits_per_weight = 0;        // stored bits of quantized layers, parameters included
   double bits_per_weight_model = 0;  // bits of the part files over all parameters
   int64_t num_quantized = 0;
   int64_t num_kept = 0;
-  double peak_memory_mb = 0;      // peak resident memory of the process, MiB
+  double peak_memory_mb = 0;  // peak resident memory of the process, MiB
   std::vector<LayerReport> layers;
   std::vector<Promotion> promotions;
   std::vector<std::string> warnings;
@@ -58,7 +58,7 @@ struct ValidationResult {
   double model_size_mb = 0;
   double min_accuracy = 0;  // as recorded in the manifest
   bool passed = false;
-  std::vector<LayerValidation> layers;      // the quantized ones
+  std::vector<LayerValidation> layers;  // the quantized ones
   std::vector<TensorMismatch> mismatches;
 };
 

@@ -1,0 +1,373 @@
+#include "arrow_quant/pipeline/component_run.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "arrow_quant/core/error.h"
+#include "arrow_quant/core/threads.h"
+
+namespace arrow_quant {
+namespace {
+
+// Blocks in memory beyond this wait, except the one that all others wait for.
+constexpr uint64_t kBlockBudgetBytes = uint64_t{80} << 20;
+constexpr size_t kReadThroughBytes = size_t{4} << 20;
+
+}  // namespace
+
+struct ComponentRun::Running {
+  Running(size_t tensor_index, TensorJob started) : index(tensor_index), job(std::move(started)) {
+    begin_pass();
+  }
+
+  void begin_pass() {
+    next_chunk = 0;
+    chunks_left = job.chunks().size();
+    block_chunks_left.assign(job.num_blocks(), 0);
+    for (const Chunk& chunk : job.chunks()) {
+      ++block_chunks_left[chunk.block];
+    }
+    next_block = 0;
+    blocks_in_memory = 0;
+  }
+
+  // The next block can be written: its chunks are processed and it will not be made again.
+  bool block_ready() const {
+    return next_block < block_chunks_left.size() && block_chunks_left[next_block] == 0 &&
+           job.blocks_stand() && !job.deferred();
+  }
+
+  size_t index;
+  TensorJob job;
+  size_t next_chunk = 0;
+  size_t chunks_left = 0;
+  std::vector<size_t> block_chunks_left;
+  size_t next_block = 0;  // to write
+  size_t blocks_in_memory = 0;
+  bool concluded = false;
+};
+
+ComponentRun::ComponentRun(const PlannedComponent& plan, Context context)
+    : plan_(plan),
+      context_(std::move(context)),
+      labels_{plan.source->name, context_.modality, {}},
+      stream_(std::make_unique<SourceStream>(*plan.source)) {
+  labels_.source = context_.model->layout == ModelLayout::SingleFile
+                       ? context_.model->root
+                       : context_.model->root / plan.source->subdir;
+  record_.name = plan.source->name;
+  record_.subdir = plan.source->subdir.string();
+  record_.class_name = plan.source->class_name;
+}
+
+ComponentRun::~ComponentRun() = default;
+
+ComponentRecord ComponentRun::run(ComponentRecord finished) {
+  size_t parts = skip_finished_parts(finished);
+  finished.parts.resize(parts);
+  record_.parts = std::move(finished.parts);
+  used_finished_parts_ = parts > 0;
+  current_part_ = parts;
+  next_tensor_ =
+      parts == plan_.parts.size() ? plan_.tensors.size() : plan_.parts[parts].first_tensor;
+  write_cursor_ = next_tensor_;
+  run_on_threads(context_.num_threads, [this](size_t) { work(); });
+  if (error_) {
+    writer_.reset();
+    std::rethrow_exception(error_);
+  }
+  return std::move(record_);
+}
+
+// Reads the source of the finished parts (its hash is wanted anyway) and returns how many of them
+// were made from these bytes: all, or none.
+size_t ComponentRun::skip_finished_parts(const ComponentRecord& finished) {
+  for (size_t part = 0; part < finished.parts.size(); ++part) {
+    read_through(plan_.parts[part]);
+    if (stream_->take_part_digest() != finished.parts[part].source_digest) {
+      stream_ = std::make_unique<SourceStream>(*plan_.source);
+      return 0;
+    }
+  }
+  return finished.parts.size();
+}
+
+void ComponentRun::read_through(const PlannedPart& part) {
+  Buffer bytes(kReadThroughBytes);
+  for (size_t i = part.first_tensor; i < part.first_tensor + part.num_tensors; ++i) {
+    const PlannedTensor& tensor = plan_.tensors[i];
+    for (uint64_t offset = 0; offset < tensor.info->size_bytes; offset += kReadThroughBytes) {
+      if (context_.cancel != nullptr) {
+        context_.cancel->check();
+      }
+      const uint64_t size = std::min<uint64_t>(kReadThroughBytes, tensor.info->size_bytes - offset);
+      stream_->read(tensor, offset, bytes.bytes().first(size));
+      context_.progress->add(size);
+    }
+  }
+}
+
+void ComponentRun::work() {
+  Buffer bytes;
+  QuantizeScratch scratch;
+  std::unique_lock lock(mutex_);
+  try {
+    Claim claim;
+    while (next_claim(lock, claim)) {
+      lock.unlock();
+      if (context_.cancel != nullptr) {
+        context_.cancel->check();
+      }
+      process(claim, bytes, scratch);
+      lock.lock();
+      finish_chunk(claim);
+      write_ready(lock);
+    }
+  } catch (...) {
+    if (!lock.owns_lock()) {
+      lock.lock();
+    }
+    if (!error_) {
+      error_ = std::current_exception();
+    }
+    changed_.notify_all();
+  }
+}
+
+// Waits for a chunk to process. False when everything is written or the run has failed.
+bool ComponentRun::next_claim(std::unique_lock<std::mutex>& lock, Claim& claim) {
+  while (true) {
+    if (error_ || all_written()) {
+      changed_.notify_all();
+      return false;
+    }
+    if (claim_repeated(claim) || claim_streamed(claim)) {
+      return true;
+    }
+    changed_.wait(lock);
+  }
+}
+
+bool ComponentRun::claim_repeated(Claim& claim) {
+  for (Running* running : repeated_) {
+    const size_t block = running->job.chunks()[running->next_chunk].block;
+    if (!fits_in_memory(*running, block)) {
+      continue;
+    }
+    allocate(*running, block);
+    claim = {running, running->next_chunk++, false};
+    if (running->next_chunk == running->job.chunks().size()) {
+      std::erase(repeated_, running);
+    }
+    return true;
+  }
+  return false;
+}
+
+bool ComponentRun::claim_streamed(Claim& claim) {
+  if (stream_busy_ || (streaming_ == nullptr && next_tensor_ == plan_.tensors.size())) {
+    return false;
+  }
+  if (streaming_ == nullptr) {
+    start_next_tensor();
+  }
+  Running& running = *streaming_;
+  const size_t block = running.job.chunks()[running.next_chunk].block;
+  if (!fits_in_memory(running, block)) {
+    return false;
+  }
+  allocate(running, block);
+  claim = {&running, running.next_chunk++, true};
+  stream_busy_ = true;
+  return true;
+}
+
+void ComponentRun::start_next_tensor() {
+  const size_t index = next_tensor_++;
+  auto running =
+      std::make_unique<Running>(index, TensorJob(plan_.tensors[index], *context_.config, labels_));
+  streaming_ = running.get();
+  running_.emplace(index, std::move(running));
+}
+
+// The tensor that is written next may always have one block, or nothing would ever get free.
+bool ComponentRun::fits_in_memory(Running& running, size_t block) const {
+  if (!running.job.needs_buffer(block)) {
+    return true;
+  }
+  const bool first_in_line = running.index == write_cursor_ && running.blocks_in_memory == 0;
+  return first_in_line || in_flight_bytes_ + running.job.block_bytes(block) <= kBlockBudgetBytes;
+}
+
+void ComponentRun::allocate(Running& running, size_t block) {
+  if (running.job.needs_buffer(block)) {
+    running.job.allocate_block(block);
+    in_flight_bytes_ += running.job.block_bytes(block);
+    ++running.blocks_in_memory;
+  }
+}
+
+void ComponentRun::process(const Claim& claim, Buffer& bytes, QuantizeScratch& scratch) {
+  TensorJob& job = claim.running->job;
+  const PlannedTensor& tensor = job.tensor();
+  const Chunk& chunk = job.chunks()[claim.chunk];
+  bytes.reserve(chunk.source_bytes);
+  const std::span<uint8_t> source = bytes.bytes().first(chunk.source_bytes);
+  if (!claim.streamed) {
+    file_of(tensor).read_at(tensor.info->begin + chunk.source_offset, source);
+    job.process(claim.chunk, source, scratch);
+    return;
+  }
+  stream_->read(tensor, chunk.source_offset, source);
+  {
+    std::lock_guard lock(mutex_);
+    stream_busy_ = false;
+    if (claim.chunk + 1 == job.chunks().size()) {
+      streaming_ = nullptr;
+      const size_t part = part_of(claim.running->index);
+      if (next_tensor_ == plan_.parts[part].first_tensor + plan_.parts[part].num_tensors) {
+        part_digests_[part] = stream_->take_part_digest();
+      }
+    }
+  }
+  changed_.notify_all();
+  job.process(claim.chunk, source, scratch);
+  context_.progress->add(chunk.source_bytes);
+}
+
+void ComponentRun::finish_chunk(const Claim& claim) {
+  Running& running = *claim.running;
+  --running.block_chunks_left[running.job.chunks()[claim.chunk].block];
+  if (--running.chunks_left == 0) {
+    conclude(running);
+  }
+}
+
+void ComponentRun::conclude(Running& running) {
+  const uint64_t held = running.job.blocks_stand()     ? 0
+                        : running.blocks_in_memory > 0 ? running.job.block_bytes(0)
+                                                       : 0;
+  if (running.job.conclude() == TensorJob::Next::Write) {
+    running.concluded = true;
+    return;
+  }
+  in_flight_bytes_ -= held;
+  running.begin_pass();
+  repeated_.push_back(&running);
+  changed_.notify_all();
+}
+
+// Writes what is next in plan order for as long as it is there; one thread at a time.
+void ComponentRun::write_ready(std::unique_lock<std::mutex>& lock) {
+  if (writing_) {
+    return;
+  }
+  writing_ = true;
+  while (!all_written() && !error_) {
+    const auto found = running_.find(write_cursor_);
+    if (found == running_.end()) {
+      break;
+    }
+    Running& running = *found->second;
+    if (running.block_ready()) {
+      const uint64_t bytes = running.job.block_bytes(running.next_block);
+      QuantizedBlock block = running.job.take_block(running.next_block);
+      lock.unlock();
+      if (!writer_) {
+        writer_ = std::make_unique<PartWriter>(
+            context_.output_dir / plan_.parts[current_part_].file_name, context_.part_metadata);
+      }
+      writer_->append(std::move(block));
+      lock.lock();
+      ++running.next_block;
+      --running.blocks_in_memory;
+      in_flight_bytes_ -= bytes;
+      changed_.notify_all();
+    } else if (running.concluded &&
+               (running.job.deferred() || running.next_block == running.job.num_blocks())) {
+      const std::string message = finish_tensor(running);
+      lock.unlock();
+      context_.progress->message(message);
+      lock.lock();
+      const PlannedPart& part = plan_.parts[current_part_];
+      if (write_cursor_ == part.first_tensor + part.num_tensors) {
+        finish_part(lock);
+      }
+    } else {
+      break;
+    }
+  }
+  writing_ = false;
+  changed_.notify_all();
+}
+
+// Records the tensor and lets go of it; returns what to tell the caller of it.
+std::string ComponentRun::finish_tensor(Running& running) {
+  TensorRecord record;
+  record.report = running.job.report();
+  record.part = static_cast<int32_t>(current_part_);
+  const LayerReport& report = record.report;
+  std::string message = report.name + (report.quant_type == "none" ? " kept: " + report.reason
+                                                                   : " → " + report.quant_type);
+  part_tensors_.emplace_back(running.index, std::move(record));
+  if (running.job.promotion()) {
+    part_promotions_.push_back(*running.job.promotion());
+  }
+  auto node = running_.extract(running.index);
+  if (running.job.deferred()) {
+    deferred_.push_back(std::move(node.mapped()));
+  }
+  ++write_cursor_;
+  return message;
+}
+
+// Appends the small kept tensors, closes the file and records it.
+void ComponentRun::finish_part(std::unique_lock<std::mutex>& lock) {
+  const std::string digest = part_digests_.at(current_part_);
+  lock.unlock();
+  const std::string& name = plan_.parts[current_part_].file_name;
+  if (!writer_) {
+    writer_ = std::make_unique<PartWriter>(context_.output_dir / name, context_.part_metadata);
+  }
+  for (const auto& running : deferred_) {
+    writer_->append(running->job.read_deferred_block(file_of(running->job.tensor())));
+  }
+  const PartInfo info = writer_->finish();
+  writer_.reset();
+  deferred_.clear();
+
+  std::map<std::string, TensorRecord*> by_name;
+  for (auto& [index, tensor] : part_tensors_) {
+    by_name[tensor.report.name] = &tensor;
+  }
+  for (const BlockLocation& block : info.blocks) {
+    TensorRecord& tensor = *by_name.at(block.layer_name);
+    tensor.blocks.push_back({block.row_group, block.row});
+    tensor.report.stored_bytes += block.stored_bytes;
+  }
+  PartRecord part;
+  part.file = {(context_.output_subdir / name).string(), info.size_bytes, info.xxh3_128};
+  part.source_digest = digest;
+  for (auto& [index, tensor] : part_tensors_) {
+    part.tensors.push_back(std::move(tensor));
+  }
+  part.promotions = std::exchange(part_promotions_, {});
+  part_tensors_.clear();
+  record_.parts.push_back(std::move(part));
+  context_.on_part(record_);
+  lock.lock();
+  ++current_part_;
+}
+
+const InputFile& ComponentRun::file_of(const PlannedTensor& tensor) const {
+  return plan_.source->shards[tensor.shard].file();
+}
+
+size_t ComponentRun::part_of(size_t tensor) const {
+  const auto after = std::upper_bound(
+      plan_.parts.begin(), plan_.parts.end(), tensor,
+      [](size_t index, const PlannedPart& part) { return index < part.first_tensor; });
+  return static_cast<size_t>(after - plan_.parts.begin()) - 1;
+}
+
+}  // namespace arrow_quant

@@ -1,0 +1,146 @@
+#include "arrow_quant/pipeline/plan.h"
+
+#include <algorithm>
+#include <cstdio>
+
+#include "arrow_quant/core/error.h"
+#include "arrow_quant/io/component_config.h"
+
+namespace arrow_quant {
+namespace {
+
+constexpr uint64_t kMaxBlockBytes = uint64_t{64} << 20;
+
+ModalityGuess guess_modality(const ModelDir& model, const DiffusionQuantConfig& config) {
+  if (config.modality) {
+    return {config.modality, "given by the caller"};
+  }
+  ModelClues clues;
+  clues.pipeline_class = model.pipeline_class;
+  for (const ModelComponent& component : model.components) {
+    if (!component.class_name.empty()) {
+      clues.class_names.push_back(component.class_name);
+    }
+    for (std::string& entry : config_scalars(component.config_json)) {
+      clues.config_strings.push_back(std::move(entry));
+    }
+    for (const SafetensorsFile& shard : component.shards) {
+      for (const TensorInfo& tensor : shard.tensors()) {
+        clues.tensor_names.push_back(tensor.name);
+      }
+    }
+  }
+  return detect_modality(clues);
+}
+
+std::string part_name(size_t index, size_t count) {
+  char text[64];
+  std::snprintf(text, sizeof text, "quantized-%05zu-of-%05zu.parquet", index + 1, count);
+  return text;
+}
+
+// Cuts a component's tensors where a part reaches its size.
+std::vector<PlannedPart> split_into_parts(const std::vector<PlannedTensor>& tensors,
+                                          const DiffusionQuantConfig& config) {
+  const int64_t limit = config.max_part_size_mb << 20;
+  std::vector<PlannedPart> parts;
+  int64_t bytes = 0;
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const int64_t next =
+        planned_bytes(tensors[i], tensors[i].decision.bit_width, config.group_size);
+    if (parts.empty() || (bytes > 0 && bytes + next > limit)) {
+      parts.push_back({i, 0, ""});
+      bytes = 0;
+    }
+    bytes += next;
+    ++parts.back().num_tensors;
+  }
+  for (size_t i = 0; i < parts.size(); ++i) {
+    parts[i].file_name = part_name(i, parts.size());
+  }
+  return parts;
+}
+
+PlannedComponent plan_component(const ModelComponent& component, const LayerRules& rules,
+                                const DiffusionQuantConfig& config) {
+  PlannedComponent planned;
+  planned.source = &component;
+  for (size_t shard = 0; shard < component.shards.size(); ++shard) {
+    for (const TensorInfo& info : component.shards[shard].tensors()) {
+      planned.tensors.push_back({shard, &info, matrix_shape(info.shape),
+                                 rules.decide(info.name, info.shape, info.dtype)});
+    }
+  }
+  planned.parts = split_into_parts(planned.tensors, config);
+  return planned;
+}
+
+// A pattern that matches nothing is most likely misspelt.
+void warn_of_unused_patterns(const std::vector<std::string>& patterns, const char* option,
+                             Plan& plan) {
+  for (const LayerRules::Pattern& pattern : LayerRules::compile(patterns)) {
+    const auto matches = [&](const PlannedTensor& t) { return pattern.matches(t.info->name); };
+    const bool used = std::any_of(
+        plan.components.begin(), plan.components.end(), [&](const PlannedComponent& component) {
+          return std::any_of(component.tensors.begin(), component.tensors.end(), matches);
+        });
+    if (!used) {
+      plan.warnings.push_back(std::string(option) + ": '" + pattern.text +
+                              "' matches no tensor; 'arrow-quant inspect MODEL' lists the names");
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<BlockRange> split_into_blocks(const MatrixShape& view, uint64_t row_bytes) {
+  const int64_t rows_per_block = static_cast<int64_t>(
+      std::max<uint64_t>(1, row_bytes == 0 ? UINT32_MAX : kMaxBlockBytes / row_bytes));
+  std::vector<BlockRange> blocks;
+  for (int64_t row = 0; row < view.rows; row += rows_per_block) {
+    blocks.push_back({row, std::min(rows_per_block, view.rows - row)});
+  }
+  if (blocks.empty()) {
+    blocks.push_back({0, 0});  // a tensor without elements is one empty row of the table
+  }
+  return blocks;
+}
+
+int64_t planned_bytes(const PlannedTensor& tensor, std::optional<BitWidth> width,
+                      int64_t group_size) {
+  if (!width) {
+    return static_cast<int64_t>(tensor.info->size_bytes);
+  }
+  const size_t cols = static_cast<size_t>(tensor.view.cols);
+  const size_t params =
+      groups_per_row(cols, static_cast<size_t>(group_size)) * (*width == BitWidth::Int8 ? 2 : 4);
+  return tensor.view.rows * static_cast<int64_t>(packed_row_bytes(cols, *width) + params);
+}
+
+Plan make_plan(const ModelDir& model, const DiffusionQuantConfig& config) {
+  const LayerRules rules({*bit_width_from_bits(static_cast<int>(config.bit_width)),
+                          config.modules_to_not_convert, config.modules_to_convert});
+  Plan plan;
+  plan.modality = guess_modality(model, config);
+  if (!plan.modality.modality) {
+    plan.warnings.push_back("the modality could not be told (" + plan.modality.evidence +
+                            "): the general rules apply; set it with modality=… or --modality to "
+                            "text, code, image or audio");
+  }
+  for (const ModelComponent& component : model.components) {
+    plan.components.push_back(plan_component(component, rules, config));
+    for (const PlannedTensor& tensor : plan.components.back().tensors) {
+      plan.source_bytes += tensor.info->size_bytes;
+    }
+  }
+  const bool any = std::any_of(plan.components.begin(), plan.components.end(),
+                               [](const PlannedComponent& c) { return !c.tensors.empty(); });
+  if (!any) {
+    throw Error(ErrorCode::ModelNotFound, model.root.string() + ": the model holds no tensor");
+  }
+  warn_of_unused_patterns(config.modules_to_not_convert, "modules_to_not_convert", plan);
+  warn_of_unused_patterns(config.modules_to_convert, "modules_to_convert", plan);
+  return plan;
+}
+
+}  // namespace arrow_quant

@@ -1,0 +1,58 @@
+// Plan: what a run will do, told from headers and options alone. The same headers and options give
+// the same plan on any machine, so parts can be made in any order and again.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "arrow_quant/config/config.h"
+#include "arrow_quant/diffusion/layer_rules.h"
+#include "arrow_quant/diffusion/modality.h"
+#include "arrow_quant/io/model_dir.h"
+
+namespace arrow_quant {
+
+// Whole rows of a tensor's view, at most 64 MiB of codes (kept: of source bytes), at least one row.
+struct BlockRange {
+  int64_t row_start = 0;
+  int64_t row_count = 0;
+};
+std::vector<BlockRange> split_into_blocks(const MatrixShape& view, uint64_t row_bytes);
+
+struct PlannedTensor {
+  size_t shard = 0;                  // index into the component's shards
+  const TensorInfo* info = nullptr;  // lives in the ModelDir
+  MatrixShape view;
+  LayerDecision decision;
+};
+
+// The tensors of one part file, in file order.
+struct PlannedPart {
+  size_t first_tensor = 0;  // index into the component's tensors
+  size_t num_tensors = 0;
+  std::string file_name;  // "quantized-00001-of-00004.parquet"
+};
+
+struct PlannedComponent {
+  const ModelComponent* source = nullptr;
+  std::vector<PlannedTensor> tensors;
+  std::vector<PlannedPart> parts;
+};
+
+struct Plan {
+  ModalityGuess modality;
+  std::vector<PlannedComponent> components;
+  std::vector<std::string> warnings;
+  uint64_t source_bytes = 0;  // of all tensors
+};
+
+// The model must outlive the plan. Throws: Error(Configuration) for patterns that do not compile;
+// Error(ModelNotFound) if the components hold no tensor.
+Plan make_plan(const ModelDir& model, const DiffusionQuantConfig& config);
+
+// Bytes of codes and parameters that a tensor takes at `width`.
+int64_t planned_bytes(const PlannedTensor& tensor, std::optional<BitWidth> width,
+                      int64_t group_size);
+
+}  // namespace arrow_quant

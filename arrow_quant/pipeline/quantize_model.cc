@@ -1,0 +1,333 @@
+#include "arrow_quant/pipeline/quantize_model.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "arrow_quant/config/options.h"
+#include "arrow_quant/core/error.h"
+#include "arrow_quant/core/threads.h"
+#include "arrow_quant/core/version.h"
+#include "arrow_quant/io/atomic_file.h"
+#include "arrow_quant/io/component_config.h"
+#include "arrow_quant/io/hash.h"
+#include "arrow_quant/io/totals.h"
+#include "arrow_quant/pipeline/component_run.h"
+#include "arrow_quant/pipeline/output_dir.h"
+#include "arrow_quant/pipeline/peak_memory.h"
+#include "arrow_quant/pipeline/plan.h"
+
+namespace fs = std::filesystem;
+
+namespace arrow_quant {
+namespace {
+
+std::string modality_name(const Plan& plan) {
+  return plan.modality.modality ? std::string(to_string(*plan.modality.modality)) : "unknown";
+}
+
+// The options that can change the output's bytes.
+std::map<std::string, OptionValue> output_options(const DiffusionQuantConfig& config) {
+  std::map<std::string, OptionValue> options;
+  for (const FieldDoc& field : config_field_docs()) {
+    if (field.changes_output) {
+      options[field.name] = config_get(config, field.name);
+    }
+  }
+  return options;
+}
+
+// All that decides the output's bytes but the weights themselves.
+std::string fingerprint_of(const Manifest& manifest, const Plan& plan) {
+  Xxh3_128 hash;
+  const auto add = [&](const std::string& text) {
+    hash.update({reinterpret_cast<const uint8_t*>(text.data()), text.size() + 1});
+  };
+  add(to_json(manifest));
+  for (const PlannedComponent& component : plan.components) {
+    add(component.source->subdir.string());
+    add(component.source->config_json);
+    for (const PlannedTensor& tensor : component.tensors) {
+      add(tensor.info->name);
+      add(std::to_string(tensor.shard) + " " + std::to_string(tensor.info->begin) + " " +
+          std::to_string(tensor.info->size_bytes) + " " +
+          std::string(to_string(tensor.info->dtype)));
+      add(std::to_string(tensor.decision.bit_width ? bits_of(*tensor.decision.bit_width) : 0));
+      for (const int64_t size : tensor.info->shape) {
+        add(std::to_string(size));
+      }
+    }
+  }
+  return hash.hex_digest();
+}
+
+// The manifest as far as it is known before the first weight is read.
+Manifest begin_manifest(const ModelDir& model, const Plan& plan,
+                        const DiffusionQuantConfig& config) {
+  Manifest manifest;
+  manifest.tool_version = kVersion;
+  manifest.options = output_options(config);
+  manifest.modality = modality_name(plan);
+  manifest.modality_evidence = plan.modality.evidence;
+  manifest.min_accuracy = config.min_accuracy;
+  for (const SkippedFile& file : model.skipped) {
+    manifest.skipped_files.push_back({file.path.string(), file.reason});
+  }
+  manifest.warnings = plan.warnings;
+  return manifest;
+}
+
+fs::path source_root(const ModelDir& model) {
+  return model.layout == ModelLayout::SingleFile ? fs::absolute(model.root).parent_path()
+                                                 : model.root;
+}
+
+FileRecord copy_file(const fs::path& relative, const fs::path& from, const fs::path& to,
+                     const CancelToken* cancel) {
+  std::error_code error;
+  fs::create_directories((to / relative).parent_path(), error);
+  if (error) {
+    throw_io_error("create the directory", (to / relative).parent_path(), error.value());
+  }
+  FileRecord record{relative.string(), 0, ""};
+  Xxh3_128 hash;
+  copy_file_durably(from / relative, to / relative, [&](std::span<const uint8_t> bytes) {
+    if (cancel != nullptr) {
+      cancel->check();
+    }
+    record.size_bytes += bytes.size();
+    hash.update(bytes);
+  });
+  record.xxh3_128 = hash.hex_digest();
+  return record;
+}
+
+// config.json of a component, saying what was done to it.
+FileRecord write_component_config(const ComponentRecord& component, const ModelComponent& source,
+                                  const DiffusionQuantConfig& config, const fs::path& output) {
+  QuantizationConfigEntry entry{static_cast<int>(config.bit_width),
+                                static_cast<int>(config.group_size),
+                                std::string(to_string(config.method)),
+                                {}};
+  for (const PartRecord& part : component.parts) {
+    for (const TensorRecord& tensor : part.tensors) {
+      if (tensor.report.quant_type == "none" && tensor.report.shape.size() >= 2) {
+        entry.modules_to_not_convert.push_back(tensor.report.name);
+      }
+    }
+  }
+  const fs::path relative = source.subdir / "config.json";
+  const std::string text = add_quantization_config(source.config_json, entry, relative.string());
+  AtomicFile file(output / relative);
+  file.write(text);
+  file.commit();
+  Xxh3_128 hash;
+  hash.update({reinterpret_cast<const uint8_t*>(text.data()), text.size()});
+  return {relative.string(), text.size(), hash.hex_digest()};
+}
+
+QuantizationResult make_result(const Manifest& manifest, const fs::path& output,
+                               const DiffusionQuantConfig& config) {
+  QuantizationResult result;
+  result.quantized_path = output;
+  result.layers = layers_of(manifest.components);
+  const Totals totals = add_up(result.layers, part_bytes_of(manifest.components));
+  result.compression_ratio = totals.compression_ratio;
+  result.cosine_similarity = totals.cosine_similarity;
+  result.worst_cosine_similarity = totals.worst_cosine_similarity;
+  result.worst_layer = totals.worst_layer;
+  result.sqnr_db = totals.sqnr_db;
+  result.model_size_mb = static_cast<double>(totals.part_bytes) / 1e6;
+  result.modality = manifest.modality;
+  result.modality_evidence = manifest.modality_evidence;
+  result.bit_width = static_cast<int>(config.bit_width);
+  result.bits_per_weight = totals.bits_per_weight;
+  result.bits_per_weight_model = totals.bits_per_weight_model;
+  result.num_quantized = totals.num_quantized;
+  result.num_kept = totals.num_kept;
+  for (const ComponentRecord& component : manifest.components) {
+    for (const PartRecord& part : component.parts) {
+      result.promotions.insert(result.promotions.end(), part.promotions.begin(),
+                               part.promotions.end());
+    }
+  }
+  result.warnings = manifest.warnings;
+  return result;
+}
+
+// A finished model of ours stands at the output: does it hold what this run would make?
+// Returns why not, in words; empty if it does.
+std::string why_not_up_to_date(const Manifest& finished, const Manifest& wanted,
+                               const ModelDir& model, const fs::path& output) {
+  for (const auto& [name, value] : wanted.options) {
+    const auto found = finished.options.find(name);
+    if (found == finished.options.end() || found->second != value) {
+      return "was made with another " + name;
+    }
+  }
+  if (finished.tool_version != wanted.tool_version) {
+    return "was made by version " + finished.tool_version;
+  }
+  size_t num_shards = 0;
+  for (const ModelComponent& component : model.components) {
+    num_shards += component.shards.size();
+  }
+  const auto changed =
+      std::find_if(finished.source_files.begin(), finished.source_files.end(),
+                   [&](const FileRecord& file) { return !stands(file, source_root(model)); });
+  if (num_shards != finished.source_files.size() || changed != finished.source_files.end()) {
+    return "was made from another source";
+  }
+  for (const ComponentRecord& component : finished.components) {
+    for (const PartRecord& part : component.parts) {
+      if (!stands(part.file, output)) {
+        return "is damaged: " + part.file.path + " does not match its checksum";
+      }
+    }
+  }
+  for (const FileRecord& file : finished.copied_files) {
+    if (!stands(file, output)) {
+      return "is damaged: " + file.path + " does not match its checksum";
+    }
+  }
+  return "";
+}
+
+// The run proper, once it is clear where it writes.
+class Run {
+ public:
+  Run(const ModelDir& model, const Plan& plan, const DiffusionQuantConfig& config,
+      const RunHooks& hooks, Manifest manifest, std::string fingerprint, OutputDir& output,
+      Progress& progress)
+      : model_(model),
+        plan_(plan),
+        config_(config),
+        hooks_(hooks),
+        manifest_(std::move(manifest)),
+        output_(output),
+        progress_(progress) {
+    if (output_.journal()) {
+      journal_ = *output_.journal();
+    }
+    journal_.fingerprint = std::move(fingerprint);
+  }
+
+  const Manifest& execute() {
+    for (size_t i = 0; i < plan_.components.size(); ++i) {
+      quantize_component(i);
+    }
+    for (const fs::path& path : model_.copied) {
+      manifest_.copied_files.push_back(copy_file(path, model_.root, output_.path(), hooks_.cancel));
+    }
+    for (size_t i = 0; i < plan_.components.size(); ++i) {
+      manifest_.copied_files.push_back(write_component_config(
+          manifest_.components[i], *plan_.components[i].source, config_, output_.path()));
+    }
+    if (hooks_.cancel != nullptr) {
+      hooks_.cancel->check();  // the last chance: from here on the model stands
+    }
+    output_.publish(to_json(manifest_));
+    return manifest_;
+  }
+
+  bool resumed() const { return resumed_; }
+
+ private:
+  void quantize_component(size_t index) {
+    const PlannedComponent& component = plan_.components[index];
+    ComponentRun::Context context;
+    context.model = &model_;
+    context.config = &config_;
+    context.modality = manifest_.modality;
+    context.output_dir = output_.path() / component.source->subdir;
+    context.output_subdir = component.source->subdir;
+    context.part_metadata = {{"component", component.source->name},
+                             {"modality", manifest_.modality},
+                             {"tool_version", manifest_.tool_version},
+                             {"options", to_json(manifest_.options)}};
+    context.num_threads =
+        config_.num_threads == 0 ? available_threads() : static_cast<size_t>(config_.num_threads);
+    context.progress = &progress_;
+    context.cancel = hooks_.cancel;
+    journal_.components.resize(std::max(journal_.components.size(), index + 1));
+    context.on_part = [&, index](const ComponentRecord& record) {
+      journal_.components[index] = record;
+      output_.write_journal(journal_);
+    };
+    std::error_code error;
+    fs::create_directories(context.output_dir, error);
+    if (error) {
+      throw_io_error("create the directory", context.output_dir, error.value());
+    }
+    ComponentRun run(component, std::move(context));
+    manifest_.components.push_back(run.run(journal_.components[index]));
+    resumed_ = resumed_ || run.used_finished_parts();
+    for (FileRecord& file : run.source_files()) {
+      manifest_.source_files.push_back(std::move(file));
+    }
+  }
+
+  const ModelDir& model_;
+  const Plan& plan_;
+  const DiffusionQuantConfig& config_;
+  const RunHooks& hooks_;
+  Manifest manifest_;
+  OutputDir& output_;
+  Progress& progress_;
+  Journal journal_;
+  bool resumed_ = false;
+};
+
+// Failures that the same run would meet again; what it wrote is of no use.
+bool is_final(ErrorCode code) {
+  return code != ErrorCode::Io && code != ErrorCode::Cancelled;
+}
+
+}  // namespace
+
+QuantizationResult quantize_model(const fs::path& model_path, const fs::path& output_path,
+                                  const DiffusionQuantConfig& config, const RunHooks& hooks) {
+  const auto begin = std::chrono::steady_clock::now();
+  const ModelDir model = open_model_dir(model_path, {config.components, config.variant});
+  const Plan plan = make_plan(model, config);
+  Manifest manifest = begin_manifest(model, plan, config);
+  const std::string fingerprint = fingerprint_of(manifest, plan);
+
+  OutputDir output(output_path, model_path, fingerprint, config.overwrite);
+  Progress progress(hooks.progress, plan.source_bytes);
+  progress.start("quantizing " + model_path.string());
+  const auto finish = [&](QuantizationResult result, const std::string& message) {
+    result.quantization_time_s =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    result.peak_memory_mb = peak_memory_mb();
+    progress.finish(message);
+    return result;
+  };
+  if (output.finished()) {
+    const std::string why_not =
+        why_not_up_to_date(*output.finished(), manifest, model, output_path);
+    if (why_not.empty()) {
+      QuantizationResult result = make_result(*output.finished(), output_path, config);
+      result.up_to_date = true;
+      return finish(std::move(result), "up to date: " + output_path.string());
+    }
+    if (!config.overwrite) {
+      throw Error(ErrorCode::OutputExists,
+                  output_path.string() + " holds a quantized model that " + why_not +
+                      "; name another output, or replace it with overwrite=True (--overwrite)");
+    }
+    output.replace_finished(fingerprint);
+  }
+  Run run(model, plan, config, hooks, std::move(manifest), fingerprint, output, progress);
+  try {
+    QuantizationResult result = make_result(run.execute(), output_path, config);
+    result.resumed = run.resumed();
+    return finish(std::move(result), "wrote " + output_path.string());
+  } catch (const Error& error) {
+    if (is_final(error.code())) {
+      output.discard();
+    }
+    throw;
+  }
+}
+
+}  // namespace arrow_quant

@@ -1,0 +1,250 @@
+#include "arrow_quant/pipeline/quantized_model.h"
+
+#include <cstring>
+#include <unordered_map>
+#include <utility>
+
+#include "arrow_quant/core/error.h"
+#include "arrow_quant/io/manifest.h"
+#include "arrow_quant/io/part_reader.h"
+#include "arrow_quant/pipeline/output_dir.h"
+#include "arrow_quant/quant/quantize.h"
+
+namespace fs = std::filesystem;
+
+namespace arrow_quant {
+namespace {
+
+// Where one tensor's blocks are.
+struct Place {
+  size_t reader = 0;
+  std::vector<size_t> blocks;  // indices into the reader's blocks, in order
+};
+
+// What a tensor is called when several components are open: its name, unless another has it too.
+std::string qualified_name(const LayerReport& tensor) {
+  return tensor.component.empty() ? tensor.name : tensor.component + "/" + tensor.name;
+}
+
+}  // namespace
+
+struct QuantizedModel::Impl {
+  fs::path path;
+  std::string manifest_text;
+  Manifest manifest;
+  std::vector<PartReader> readers;
+  std::vector<LayerReport> tensors;
+  std::vector<Place> places;  // of each of tensors
+  std::unordered_map<std::string, int64_t> index;
+
+  void open_parts();
+  void add_part(const PartRecord& part, const std::string& component);
+  void check(const TensorRecord& record, const Place& place) const;
+};
+
+namespace {
+
+[[noreturn]] void throw_not_a_model(const fs::path& path) {
+  if (!fs::exists(path)) {
+    throw Error(ErrorCode::ModelNotFound, path.string() + " does not exist");
+  }
+  if (fs::exists(path / kJournalName)) {
+    throw Error(ErrorCode::ModelNotFound,
+                path.string() +
+                    " is an unfinished run: run the same quantize command again to complete it");
+  }
+  throw Error(ErrorCode::ModelNotFound, path.string() + " is not a quantized model: it has no " +
+                                            kManifestName + "; make one with arrow-quant quantize");
+}
+
+}  // namespace
+
+QuantizedModel::QuantizedModel(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+QuantizedModel::QuantizedModel(QuantizedModel&&) noexcept = default;
+QuantizedModel& QuantizedModel::operator=(QuantizedModel&&) noexcept = default;
+QuantizedModel::~QuantizedModel() = default;
+
+QuantizedModel QuantizedModel::open(const fs::path& path) {
+  const fs::path manifest_path = path / kManifestName;
+  std::error_code ignored;
+  if (!fs::is_regular_file(manifest_path, ignored)) {
+    throw_not_a_model(path);
+  }
+  auto impl = std::make_unique<Impl>();
+  impl->path = path;
+  impl->manifest_text = read_text_file(manifest_path);
+  impl->manifest = parse_manifest(impl->manifest_text, manifest_path.string());
+  impl->open_parts();
+  return QuantizedModel(std::move(impl));
+}
+
+void QuantizedModel::Impl::open_parts() {
+  for (const ComponentRecord& component : manifest.components) {
+    for (const PartRecord& part : component.parts) {
+      add_part(part, component.name);
+    }
+  }
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const auto [plain, added] = index.emplace(tensors[i].name, static_cast<int64_t>(i));
+    if (!added) {
+      // The name stands in several components: only the long names tell them apart.
+      plain->second = -1;
+    }
+  }
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    index.emplace(qualified_name(tensors[i]), static_cast<int64_t>(i));
+  }
+}
+
+void QuantizedModel::Impl::add_part(const PartRecord& part, const std::string& component) {
+  const fs::path file = path / part.file.path;
+  if (!fs::exists(file)) {
+    throw Error(ErrorCode::Metadata, file.string() +
+                                         " is missing, although the manifest lists it: copy the "
+                                         "whole directory, or quantize again with --overwrite");
+  }
+  PartReader reader = PartReader::open(file);
+  std::unordered_map<std::string, std::vector<size_t>> blocks;
+  for (size_t i = 0; i < reader.blocks().size(); ++i) {
+    blocks[reader.blocks()[i].layer_name].push_back(i);
+  }
+  readers.push_back(std::move(reader));
+  for (const TensorRecord& record : part.tensors) {
+    const auto found = blocks.find(record.report.name);
+    if (found == blocks.end()) {
+      throw Error(ErrorCode::Metadata, file.string() + ": tensor '" + record.report.name +
+                                           "' is missing, although the manifest lists it");
+    }
+    Place place{readers.size() - 1, std::move(found->second)};
+    check(record, place);
+    tensors.push_back(record.report);
+    tensors.back().component = component;
+    places.push_back(std::move(place));
+    blocks.erase(found);
+  }
+  if (!blocks.empty()) {
+    throw Error(ErrorCode::Metadata,
+                file.string() + ": tensor '" + blocks.begin()->first + "' is not in the manifest");
+  }
+}
+
+// The part and the manifest tell the same of a tensor.
+void QuantizedModel::Impl::check(const TensorRecord& record, const Place& place) const {
+  const PartReader& reader = readers[place.reader];
+  int64_t params = 0;
+  for (const size_t block : place.blocks) {
+    const BlockHeader& header = reader.blocks()[block];
+    params += header.num_params;
+    if (header.shape != record.report.shape || header.quant_type() != record.report.quant_type ||
+        to_string(header.dtype) != record.report.dtype) {
+      throw Error(ErrorCode::Metadata, path.string() + ": tensor '" + record.report.name +
+                                           "' has another shape or type in its part file than in "
+                                           "the manifest");
+    }
+  }
+  if (params != record.report.num_params) {
+    throw Error(ErrorCode::Metadata, path.string() + ": tensor '" + record.report.name + "' has " +
+                                         std::to_string(params) + " weights in its part file, " +
+                                         std::to_string(record.report.num_params) +
+                                         " in the manifest");
+  }
+}
+
+const fs::path& QuantizedModel::path() const {
+  return impl_->path;
+}
+const std::string& QuantizedModel::manifest_json() const {
+  return impl_->manifest_text;
+}
+const Manifest& QuantizedModel::manifest() const {
+  return impl_->manifest;
+}
+const std::vector<LayerReport>& QuantizedModel::tensors() const {
+  return impl_->tensors;
+}
+
+int64_t QuantizedModel::find(const std::string& name) const {
+  const auto found = impl_->index.find(name);
+  return found == impl_->index.end() ? -1 : found->second;
+}
+
+std::string QuantizedModel::name_of(int64_t index) const {
+  const LayerReport& tensor = impl_->tensors.at(static_cast<size_t>(index));
+  return find(tensor.name) == index ? tensor.name : qualified_name(tensor);
+}
+
+size_t QuantizedModel::num_blocks(int64_t index) const {
+  return impl_->places.at(static_cast<size_t>(index)).blocks.size();
+}
+
+QuantizedBlock QuantizedModel::read_block(int64_t index, size_t block) const {
+  const Place& place = impl_->places.at(static_cast<size_t>(index));
+  return impl_->readers[place.reader].read(place.blocks.at(block));
+}
+
+CodesView codes_view(const QuantizedBlock& block) {
+  const BlockHeader& header = block.header;
+  CodesView view;
+  view.rows = static_cast<size_t>(header.row_count);
+  view.cols = header.row_count == 0 ? 0 : static_cast<size_t>(header.num_params / header.row_count);
+  view.bit_width = *bit_width_from_bits(header.bit_width);
+  view.group_size = static_cast<size_t>(header.group_size);
+  view.tensor_scale = header.tensor_scale;
+  view.codes = block.codes();
+  view.codes_stride_bytes = packed_row_bytes(view.cols, view.bit_width);
+  view.scales = block.scales.as<uint16_t>().data();
+  view.offsets = block.offsets.empty() ? nullptr : block.offsets.as<uint16_t>().data();
+  view.params_stride = groups_per_row(view.cols, view.group_size);
+  return view;
+}
+
+namespace {
+
+void restore_kept(const QuantizedBlock& block, DType dtype, uint8_t* out) {
+  const BlockHeader& header = block.header;
+  if (header.dtype == dtype) {
+    std::memcpy(out, block.codes(), block.data_size_bytes);
+    return;
+  }
+  const auto count = static_cast<size_t>(header.num_params);
+  if (dtype == DType::F32) {
+    widen_to_f32(block.codes(), header.dtype, count, reinterpret_cast<float*>(out));
+    return;
+  }
+  Buffer floats(count * sizeof(float));
+  widen_to_f32(block.codes(), header.dtype, count, floats.as<float>().data());
+  narrow_from_f32(floats.as<float>().data(), count, dtype, out);
+}
+
+}  // namespace
+
+Buffer QuantizedModel::dequantize(int64_t index, DType dtype) const {
+  const LayerReport& tensor = tensors().at(static_cast<size_t>(index));
+  const bool kept = tensor.quant_type == "none";
+  const std::optional<DType> source = parse_dtype(tensor.dtype);
+  const bool convertible = dtype == DType::F32 || dtype == DType::F16 || dtype == DType::BF16;
+  const bool as_it_is = kept && source == dtype;
+  if (!as_it_is && (!convertible || (kept && !is_quantizable(*source)))) {
+    throw Error(ErrorCode::Configuration,
+                "tensor '" + tensor.name + "' (" + tensor.dtype + ", stored as " +
+                    tensor.quant_type + ") cannot be given as " + std::string(to_string(dtype)) +
+                    "; allowed are " +
+                    (kept && !is_quantizable(*source) ? tensor.dtype : "F32, F16, BF16"));
+  }
+  const auto element_bits = static_cast<uint64_t>(bits_of(dtype));
+  Buffer out((static_cast<uint64_t>(tensor.num_params) * element_bits + 7) / 8);
+  QuantizeScratch scratch;
+  uint64_t offset = 0;
+  for (size_t i = 0; i < num_blocks(index); ++i) {
+    const QuantizedBlock block = read_block(index, i);
+    if (kept) {
+      restore_kept(block, dtype, out.data() + offset);
+    } else {
+      dequantize_rows(codes_view(block), dtype, out.data() + offset, scratch);
+    }
+    offset += static_cast<uint64_t>(block.header.num_params) * element_bits / 8;
+  }
+  return out;
+}
+
+}  // namespace arrow_quant

@@ -1,0 +1,62 @@
+#include "arrow_quant/pipeline/source_stream.h"
+
+#include "arrow_quant/core/buffer.h"
+#include "arrow_quant/io/hash.h"
+
+namespace arrow_quant {
+
+struct SourceStream::Hashers {
+  Xxh3_128 file;
+  Xxh3_128 part;
+};
+
+SourceStream::SourceStream(const ModelComponent& component)
+    : component_(component), hashers_(std::make_unique<Hashers>()) {}
+
+SourceStream::~SourceStream() = default;
+
+void SourceStream::begin_shard(size_t shard) {
+  // Files without a tensor pass by on the way.
+  for (; next_shard_ <= shard; ++next_shard_) {
+    if (next_shard_ > 0) {
+      digests_.push_back(hashers_->file.hex_digest());
+    }
+    hashers_->file = Xxh3_128();
+    const SafetensorsFile& file = component_.shards[next_shard_];
+    Buffer header(file.data_begin());
+    file.file().read_at(0, header.bytes());
+    hashers_->file.update(header.bytes());
+  }
+}
+
+void SourceStream::read(const PlannedTensor& tensor, uint64_t offset, std::span<uint8_t> out) {
+  if (tensor.shard >= next_shard_) {
+    begin_shard(tensor.shard);
+  }
+  component_.shards[tensor.shard].file().read_at(tensor.info->begin + offset, out);
+  hashers_->file.update(out);
+  hashers_->part.update(out);
+}
+
+std::string SourceStream::take_part_digest() {
+  std::string digest = hashers_->part.hex_digest();
+  hashers_->part = Xxh3_128();
+  return digest;
+}
+
+std::vector<FileRecord> SourceStream::finish(const std::filesystem::path& root) {
+  if (!component_.shards.empty()) {
+    begin_shard(component_.shards.size() - 1);
+    digests_.push_back(hashers_->file.hex_digest());
+  }
+  std::vector<FileRecord> records;
+  for (size_t i = 0; i < component_.shards.size(); ++i) {
+    const SafetensorsFile& shard = component_.shards[i];
+    const std::filesystem::path relative =
+        shard.path() == root ? root.filename() : shard.path().lexically_relative(root);
+    records.push_back({relative.string(), shard.file().size_bytes(), digests_[i]});
+  }
+  return records;
+}
+
+}  // namespace arrow_quant

@@ -1,0 +1,43 @@
+// SourceStream: the bytes of a component's tensors, read once in file order and hashed on the way:
+// a digest of each whole file for the manifest, and one of each part's tensors for the journal.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "arrow_quant/io/manifest.h"
+#include "arrow_quant/io/model_dir.h"
+#include "arrow_quant/pipeline/plan.h"
+
+namespace arrow_quant {
+
+class SourceStream {
+ public:
+  // The component must outlive the stream.
+  explicit SourceStream(const ModelComponent& component);
+  ~SourceStream();
+
+  // Reads the next bytes: of `tensor`, from `offset` within it. Calls come in file order, and
+  // cover every byte of every tensor. Throws: Error(Io).
+  void read(const PlannedTensor& tensor, uint64_t offset, std::span<uint8_t> out);
+
+  // The digest of the tensors' bytes since the last call.
+  std::string take_part_digest();
+
+  // The component's files with their sizes and hashes, once every tensor was read.
+  std::vector<FileRecord> finish(const std::filesystem::path& root);
+
+ private:
+  void begin_shard(size_t shard);
+
+  struct Hashers;
+  const ModelComponent& component_;
+  std::unique_ptr<Hashers> hashers_;
+  size_t next_shard_ = 0;  // the shards before it have begun
+  std::vector<std::string> digests_;
+};
+
+}  // namespace arrow_quant

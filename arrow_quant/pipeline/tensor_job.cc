@@ -1,0 +1,367 @@
+#include "arrow_quant/pipeline/tensor_job.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+
+#include "arrow_quant/core/error.h"
+
+namespace arrow_quant {
+namespace {
+
+constexpr uint64_t kChunkBytes = uint64_t{1} << 20;       // fits a core's cache with its results
+constexpr uint64_t kLongRowBytes = uint64_t{4} << 20;     // longer rows are cut
+constexpr int64_t kColumnStep = 256;                      // a multiple of every group size
+constexpr uint64_t kSmallKeptBytes = uint64_t{64} << 10;  // shares a row group (FORMAT.md)
+
+std::string format_value(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.6g", value);
+  return text;
+}
+
+// Index of an element of the [rows, cols] view, in the tensor's own shape: "[3, 0, 17]".
+std::string format_index(const std::vector<int64_t>& shape, int64_t flat) {
+  std::vector<int64_t> index(shape.size());
+  for (size_t axis = shape.size(); axis-- > 0;) {
+    index[axis] = flat % shape[axis];
+    flat /= shape[axis];
+  }
+  std::string text = "[";
+  for (size_t axis = 0; axis < index.size(); ++axis) {
+    text += (axis == 0 ? "" : ", ") + std::to_string(index[axis]);
+  }
+  return text + "]";
+}
+
+}  // namespace
+
+TensorJob::TensorJob(const PlannedTensor& tensor, const DiffusionQuantConfig& config,
+                     const Labels& labels)
+    : tensor_(tensor), config_(config), labels_(labels), reason_(tensor.decision.reason) {
+  const uint64_t row_bits =
+      static_cast<uint64_t>(tensor.view.cols) * static_cast<uint64_t>(bits_of(tensor.info->dtype));
+  row_bytes_ = row_bits % 8 == 0 ? row_bits / 8 : 0;
+  width_ = tensor.decision.bit_width;
+  if (width_) {
+    begin_pass();
+  } else {
+    begin_kept(tensor.decision.reason);
+  }
+}
+
+void TensorJob::begin_kept(std::string reason) {
+  width_.reset();
+  tensor_scale_ = 1.0f;
+  reason_ = std::move(reason);
+  accepted_ = true;
+  begin_pass();
+}
+
+void TensorJob::begin_pass() {
+  const MatrixShape& view = tensor_.view;
+  const uint64_t stored_row_bytes =
+      width_ ? packed_row_bytes(static_cast<size_t>(view.cols), *width_) : row_bytes_;
+  blocks_.clear();
+  for (const BlockRange& range : split_into_blocks(view, stored_row_bytes)) {
+    blocks_.push_back({range, {}, {}});
+  }
+  if (!width_ && tensor_.info->size_bytes < kSmallKeptBytes) {
+    mode_ = Mode::Defer;
+  } else if (accepted_) {
+    mode_ = Mode::Emit;
+  } else {
+    mode_ = blocks_.size() == 1 ? Mode::Hold : Mode::Measure;
+  }
+  cut_into_chunks();
+  errors_.assign(chunks_.size(), {});
+  ranges_.assign(chunks_.size(), {});
+}
+
+void TensorJob::cut_into_chunks() {
+  chunks_.clear();
+  const int64_t cols = tensor_.view.cols;
+  if (row_bytes_ == 0 || tensor_.info->size_bytes == 0) {
+    // No elements, or rows that end inside a byte: one piece.
+    chunks_.push_back({0, 0, tensor_.view.rows, 0, cols, 0, tensor_.info->size_bytes});
+    return;
+  }
+  const int64_t rows_per_chunk =
+      static_cast<int64_t>(std::max<uint64_t>(1, kChunkBytes / row_bytes_));
+  const uint64_t element_bytes = static_cast<uint64_t>(bits_of(tensor_.info->dtype)) / 8;
+  const int64_t cols_per_chunk =
+      row_bytes_ <= kLongRowBytes || element_bytes == 0
+          ? cols
+          : static_cast<int64_t>(kChunkBytes / element_bytes) / kColumnStep * kColumnStep;
+  for (size_t block = 0; block < blocks_.size(); ++block) {
+    const BlockRange range = blocks_[block].range;
+    const int64_t end = range.row_start + range.row_count;
+    for (int64_t row = range.row_start; row < end; row += rows_per_chunk) {
+      const int64_t rows = std::min(rows_per_chunk, end - row);
+      for (int64_t col = 0; col < cols; col += cols_per_chunk) {
+        const int64_t width = std::min(cols_per_chunk, cols - col);
+        const uint64_t offset =
+            static_cast<uint64_t>(row) * row_bytes_ + static_cast<uint64_t>(col) * element_bytes;
+        const uint64_t bytes = width == cols ? static_cast<uint64_t>(rows) * row_bytes_
+                                             : static_cast<uint64_t>(width) * element_bytes;
+        chunks_.push_back({block, row, rows, col, width, offset, bytes});
+      }
+    }
+  }
+}
+
+bool TensorJob::needs_buffer(size_t block) const {
+  return (mode_ == Mode::Hold || mode_ == Mode::Emit) && blocks_[block].data.data.empty();
+}
+
+uint64_t TensorJob::block_bytes(size_t block) const {
+  const BlockRange& range = blocks_[block].range;
+  const auto rows = static_cast<uint64_t>(range.row_count);
+  if (!width_) {
+    return blocks_.size() == 1 ? tensor_.info->size_bytes : rows * row_bytes_;
+  }
+  const auto cols = static_cast<size_t>(tensor_.view.cols);
+  const size_t groups = groups_per_row(cols, static_cast<size_t>(config_.group_size));
+  const size_t param_bytes = *width_ == BitWidth::Int8 ? 2 : 4;
+  return rows * (packed_row_bytes(cols, *width_) + groups * param_bytes);
+}
+
+void TensorJob::allocate_block(size_t block) {
+  QuantizedBlock& data = blocks_[block].data;
+  const auto rows = static_cast<size_t>(blocks_[block].range.row_count);
+  if (!width_) {
+    data.data_size_bytes = block_bytes(block);
+  } else {
+    const auto cols = static_cast<size_t>(tensor_.view.cols);
+    const size_t params = rows * groups_per_row(cols, static_cast<size_t>(config_.group_size));
+    data.data_size_bytes = rows * packed_row_bytes(cols, *width_);
+    data.scales = Buffer(params * 2);
+    if (*width_ != BitWidth::Int8) {
+      data.offsets = Buffer(params * 2);
+    }
+  }
+  data.data = Buffer(QuantizedBlock::kDataPrefixBytes + data.data_size_bytes);
+}
+
+void TensorJob::process(size_t index, std::span<const uint8_t> bytes, QuantizeScratch& scratch) {
+  if (mode_ == Mode::Defer) {
+    return;
+  }
+  const Chunk& chunk = chunks_[index];
+  BlockState& block = blocks_[chunk.block];
+  const int64_t row_in_block = chunk.row_start - block.range.row_start;
+  if (!width_) {
+    const uint64_t block_offset =
+        row_bytes_ == 0 ? 0 : static_cast<uint64_t>(block.range.row_start) * row_bytes_;
+    std::memcpy(block.data.codes() + (chunk.source_offset - block_offset), bytes.data(),
+                bytes.size());
+    return;
+  }
+  const auto cols = static_cast<size_t>(tensor_.view.cols);
+  const auto group_size = static_cast<size_t>(config_.group_size);
+  const RowsView rows{bytes.data(), tensor_.info->dtype, static_cast<size_t>(chunk.row_count),
+                      static_cast<size_t>(chunk.col_count)};
+  const QuantizeSpec spec{*width_, group_size, config_.method, config_.error_norm};
+  CodesOut out;
+  Buffer measured_codes, measured_params;
+  if (mode_ == Mode::Measure) {
+    out.codes_stride_bytes = packed_row_bytes(rows.cols, *width_);
+    out.params_stride = groups_per_row(rows.cols, group_size);
+    const size_t params = rows.rows * out.params_stride;
+    measured_codes = Buffer(rows.rows * out.codes_stride_bytes);
+    measured_params = Buffer(params * 4);
+    out.codes = measured_codes.data();
+    out.scales = measured_params.as<uint16_t>().data();
+    out.offsets = out.scales + params;
+  } else {
+    out.codes_stride_bytes = packed_row_bytes(cols, *width_);
+    out.params_stride = groups_per_row(cols, group_size);
+    const auto row = static_cast<size_t>(row_in_block);
+    const size_t first_param =
+        row * out.params_stride + static_cast<size_t>(chunk.col_start) / group_size;
+    out.codes = block.data.codes() + row * out.codes_stride_bytes +
+                packed_row_bytes(static_cast<size_t>(chunk.col_start), *width_);
+    out.scales = block.data.scales.as<uint16_t>().data() + first_param;
+    if (!block.data.offsets.empty()) {
+      out.offsets = block.data.offsets.as<uint16_t>().data() + first_param;
+    }
+  }
+  quantize_rows(rows, spec, tensor_scale_, out, errors_[index], ranges_[index], scratch);
+}
+
+TensorJob::Next TensorJob::conclude() {
+  if (accepted_) {
+    for (const ErrorStats& error : errors_) {
+      total_.merge(error);
+    }
+    return Next::Write;
+  }
+  return conclude_measurement();
+}
+
+TensorJob::Next TensorJob::conclude_measurement() {
+  RangeStats range;
+  size_t offset = 0;
+  total_ = {};
+  for (size_t i = 0; i < chunks_.size(); ++i) {
+    range.merge(ranges_[i], offset);
+    offset += static_cast<size_t>(chunks_[i].row_count * chunks_[i].col_count);
+    total_.merge(errors_[i]);
+  }
+  if (range.non_finite) {
+    if (config_.on_nonfinite == OnNonFinite::Error) {
+      fail_nonfinite(*range.non_finite);
+    }
+    begin_kept("holds " + format_value(range.non_finite->value) + " at " +
+               format_index(tensor_.info->shape, static_cast<int64_t>(range.non_finite->index)));
+    return Next::Again;
+  }
+  if (const float scale = choose_tensor_scale(range); scale != tensor_scale_) {
+    tensor_scale_ = scale;
+    begin_pass();
+    return Next::Again;
+  }
+  const double accuracy = total_.cosine();
+  if (accuracy < config_.min_accuracy) {
+    return try_more_bits(accuracy);
+  }
+  return accept(accuracy);
+}
+
+TensorJob::Next TensorJob::accept(double accuracy) {
+  if (promotion_) {
+    promotion_->to_bits = bits_of(*width_);
+    promotion_->accuracy_after = accuracy;
+    set_promotion_cost();
+  }
+  accepted_ = true;
+  if (mode_ == Mode::Hold) {
+    return Next::Write;
+  }
+  begin_pass();
+  total_ = {};
+  return Next::Again;
+}
+
+void TensorJob::set_promotion_cost() {
+  promotion_->extra_bytes =
+      planned_bytes(tensor_, width_, config_.group_size) -
+      planned_bytes(tensor_, bit_width_from_bits(promotion_->from_bits), config_.group_size);
+}
+
+TensorJob::Next TensorJob::try_more_bits(double accuracy) {
+  if (config_.fail_fast) {
+    throw Error(ErrorCode::QualityBelowThreshold,
+                tensor_.info->name + ": cosine similarity " + format_value(accuracy) + " at " +
+                    std::to_string(bits_of(*width_)) + " bits is below min_accuracy " +
+                    format_value(config_.min_accuracy) +
+                    "; lower min_accuracy, ask for more bits, or drop fail_fast so that the layer "
+                    "gets more bits");
+  }
+  if (!promotion_) {
+    promotion_ = Promotion{tensor_.info->name, bits_of(*width_), 0, accuracy, 1.0, 0};
+  }
+  char text[96];
+  std::snprintf(text, sizeof text, "cosine %.6f at %d bits is below min_accuracy %g",
+                promotion_->accuracy_before, promotion_->from_bits, config_.min_accuracy);
+  if (*width_ == BitWidth::Int8) {
+    promotion_->to_bits = bits_of(tensor_.info->dtype);
+    begin_kept(text);
+    set_promotion_cost();
+  } else {
+    width_ = *width_ == BitWidth::Int2 ? BitWidth::Int4 : BitWidth::Int8;
+    tensor_scale_ = 1.0f;
+    reason_ = text;
+    begin_pass();
+  }
+  return Next::Again;
+}
+
+void TensorJob::fail_nonfinite(const RangeStats::NonFinite& bad) const {
+  throw Error(ErrorCode::NonFinite,
+              labels_.source.string() + ": tensor '" + tensor_.info->name + "' holds " +
+                  format_value(bad.value) + " at index " +
+                  format_index(tensor_.info->shape, static_cast<int64_t>(bad.index)) +
+                  "; weights must be finite and within float32's range. Repair the model, or keep "
+                  "such tensors as they are with on_nonfinite=\"keep\" (--on-nonfinite keep)");
+}
+
+ErrorStats TensorJob::block_error(size_t block) const {
+  ErrorStats error;
+  for (size_t i = 0; i < chunks_.size(); ++i) {
+    if (chunks_[i].block == block) {
+      error.merge(errors_[i]);
+    }
+  }
+  return error;
+}
+
+void TensorJob::fill_header(size_t block, BlockHeader& header) const {
+  const BlockRange& range = blocks_[block].range;
+  header.layer_name = tensor_.info->name;
+  header.shape = tensor_.info->shape;
+  header.dtype = tensor_.info->dtype;
+  header.block_index = static_cast<int32_t>(block);
+  header.row_start = range.row_start;
+  header.row_count = range.row_count;
+  header.num_params = range.row_count * tensor_.view.cols;
+  header.is_diffusion_model = true;
+  header.modality = labels_.modality;
+  header.component = labels_.component;
+  if (!width_) {
+    header.bit_width = bits_of(tensor_.info->dtype);
+    header.kept_reason = reason_;
+    return;
+  }
+  header.quantized = true;
+  header.bit_width = bits_of(*width_);
+  header.group_size = static_cast<int32_t>(config_.group_size);
+  header.tensor_scale = tensor_scale_;
+  header.method = to_string(config_.method);
+  const ErrorStats error = block_error(block);
+  header.cosine_similarity = static_cast<float>(error.cosine());
+  header.sqnr_db = static_cast<float>(error.sqnr_db());
+  header.max_abs_error = static_cast<float>(error.max_abs_error);
+}
+
+QuantizedBlock TensorJob::take_block(size_t block) {
+  QuantizedBlock taken = std::move(blocks_[block].data);
+  blocks_[block].data = {};
+  fill_header(block, taken.header);
+  return taken;
+}
+
+QuantizedBlock TensorJob::read_deferred_block(const InputFile& file) const {
+  QuantizedBlock block;
+  fill_header(0, block.header);
+  block.data_size_bytes = tensor_.info->size_bytes;
+  block.data = Buffer(QuantizedBlock::kDataPrefixBytes + block.data_size_bytes);
+  file.read_at(tensor_.info->begin, {block.codes(), block.data_size_bytes});
+  return block;
+}
+
+LayerReport TensorJob::report() const {
+  LayerReport report;
+  report.name = tensor_.info->name;
+  report.component = labels_.component;
+  report.shape = tensor_.info->shape;
+  report.dtype = to_string(tensor_.info->dtype);
+  report.num_params = tensor_.view.rows * tensor_.view.cols;
+  report.source_bytes = static_cast<int64_t>(tensor_.info->size_bytes);
+  report.reason = reason_;
+  if (width_) {
+    report.quant_type = "int" + std::to_string(bits_of(*width_));
+    report.bit_width = bits_of(*width_);
+    report.group_size = static_cast<int>(config_.group_size);
+    report.cosine_similarity = total_.cosine();
+    report.sqnr_db = total_.sqnr_db();
+    report.max_abs_error = total_.max_abs_error;
+  } else {
+    report.quant_type = "none";
+    report.bit_width = bits_of(tensor_.info->dtype);
+  }
+  return report;
+}
+
+}  // namespace arrow_quant

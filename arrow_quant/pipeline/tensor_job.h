@@ -1,0 +1,125 @@
+// TensorJob: one tensor on its way from source bytes to blocks: which pieces it is cut into, how
+// each is quantized, and whether the result stands or another width is tried.
+//
+// A job runs in passes. Each pass cuts the tensor into chunks that any thread may process, in any
+// order; then conclude() looks at what was measured. A tensor of one block keeps its codes while it
+// is measured. One of several blocks is measured first and written in a second pass, since its
+// blocks must not wait in memory for the last one.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "arrow_quant/config/config.h"
+#include "arrow_quant/io/quantized_block.h"
+#include "arrow_quant/pipeline/plan.h"
+#include "arrow_quant/pipeline/result.h"
+#include "arrow_quant/quant/quantize.h"
+
+namespace arrow_quant {
+
+// A run of elements that is processed at once: whole rows, or a part of one very long row. The cut
+// depends on shape and type alone, since sums are added up in its order.
+struct Chunk {
+  size_t block = 0;
+  int64_t row_start = 0;  // in the tensor
+  int64_t row_count = 0;
+  int64_t col_start = 0;
+  int64_t col_count = 0;
+  uint64_t source_offset = 0;  // within the tensor's bytes
+  uint64_t source_bytes = 0;
+};
+
+class TensorJob {
+ public:
+  // What every block of the run says.
+  struct Labels {
+    std::string component;
+    std::string modality;
+    std::filesystem::path source;  // for messages
+  };
+
+  // Everything passed must outlive the job.
+  TensorJob(const PlannedTensor& tensor, const DiffusionQuantConfig& config, const Labels& labels);
+
+  const PlannedTensor& tensor() const { return tensor_; }
+  const std::vector<Chunk>& chunks() const { return chunks_; }
+  size_t num_blocks() const { return blocks_.size(); }
+
+  // A small kept tensor: its chunks are only read (for the hash); its block comes from
+  // take_deferred_block() when the part ends.
+  bool deferred() const { return mode_ == Mode::Defer; }
+  // Whether process() of this block's chunks needs it in memory, and its size there.
+  bool needs_buffer(size_t block) const;
+  uint64_t block_bytes(size_t block) const;
+  void allocate_block(size_t block);
+
+  // Different chunks may be processed at once. bytes: the chunk's source bytes.
+  void process(size_t chunk, std::span<const uint8_t> bytes, QuantizeScratch& scratch);
+
+  enum class Next {
+    Write,  // the pass's blocks stand: take them (a deferred job has none)
+    Again,  // chunks() is a new list: process it
+  };
+  // After all chunks of a pass. Throws: Error(NonFinite), Error(QualityBelowThreshold).
+  Next conclude();
+
+  // Whether a block may be taken as soon as its chunks are processed, before conclude().
+  bool blocks_stand() const { return accepted_; }
+  // The block with its header and metrics; its chunks must be processed.
+  QuantizedBlock take_block(size_t block);
+  // The one block of a deferred job, read from its file again. Throws: Error(Io).
+  QuantizedBlock read_deferred_block(const InputFile& file) const;
+
+  // Without stored_bytes, which the writer knows.
+  LayerReport report() const;
+  // If min_accuracy gave more bits than asked; extra_bytes as planned.
+  const std::optional<Promotion>& promotion() const { return promotion_; }
+
+ private:
+  enum class Mode {
+    Hold,     // one block, kept until conclude()
+    Measure,  // several blocks, only measured
+    Emit,     // decided: blocks go out one by one
+    Defer,    // a small kept tensor
+  };
+  struct BlockState {
+    BlockRange range;
+    QuantizedBlock data;
+    ErrorStats error;
+  };
+
+  void begin_pass();
+  void begin_kept(std::string reason);
+  void cut_into_chunks();
+  void fill_header(size_t block, BlockHeader& header) const;
+  ErrorStats block_error(size_t block) const;
+  Next conclude_measurement();
+  Next accept(double accuracy);
+  Next try_more_bits(double accuracy);
+  void set_promotion_cost();
+  [[noreturn]] void fail_nonfinite(const RangeStats::NonFinite& bad) const;
+
+  const PlannedTensor& tensor_;
+  const DiffusionQuantConfig& config_;
+  const Labels& labels_;
+  uint64_t row_bytes_ = 0;  // of the source; 0 if a row is no whole number of bytes
+
+  std::optional<BitWidth> width_;  // of this pass; unset: kept
+  float tensor_scale_ = 1.0f;
+  Mode mode_ = Mode::Hold;
+  std::string reason_;
+  std::vector<BlockState> blocks_;
+  std::vector<Chunk> chunks_;
+  std::vector<ErrorStats> errors_;  // of each chunk
+  std::vector<RangeStats> ranges_;  // of each chunk
+
+  bool accepted_ = false;  // the width stands; only its blocks are still to be made
+  ErrorStats total_;       // of the accepted pass
+  std::optional<Promotion> promotion_;
+};
+
+}  // namespace arrow_quant
