@@ -125,7 +125,7 @@ def generate(
     prompt: bytes = b"",
     length: int = LENGTH,
     block: int = 16,
-    temperature: float = 0.5,
+    temperature: float = 0.9,
     seed: int = 0,
 ) -> bytes:
     """Continue `prompt` to `length` (up to 128) bytes by unmasking one byte at a time.
