@@ -5,19 +5,24 @@ set -u
 log=build/package.log
 mkdir -p build
 : >"$log"
+show_step() {
+  if [ -t 1 ]; then
+    printf '\r  %s\033[K' "${1:0:90}"
+  elif [[ $1 =~ ^\[[0-9]*0/ ]]; then # one in ten
+    printf '  %s\n' "$1"
+  fi
+}
 while IFS= read -r line; do
   printf '%s\n' "$line" >>"$log"
   case "$line" in
-    *"] Building CXX"* | *"] Linking"*)
-      step=${line##*"["}
-      printf '\r  [%s' "${step:0:90}"
-      printf '\033[K'
-      ;;
+    *"] Building CXX"* | *"] Linking"*) show_step "[${line##*"["}" ;;
     *"error: "* | *"warning: "* | *"FAILED: "*) printf '\n%s\n' "$line" ;;
-    *"Successfully installed"*) printf '\r  %s\033[K\n' "${line##* Successfully}" ;;
+    *"Successfully installed"*) [ -t 1 ] && printf '\r\033[K' ;;
   esac
 done
-if ! grep -q "Successfully installed" "$log"; then
+if grep -q "Successfully installed" "$log"; then
+  echo "Installed into .venv: .venv/bin/arrow-quant, and arrow_quant_v2 for .venv/bin/python"
+else
   printf '\n'
   tail -n 40 "$log"
   echo "The build failed; all of its output is in $log"
