@@ -1,0 +1,89 @@
+"""The program is killed at random moments; the same command then completes the same bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+PROGRAM = Path(sys.executable).with_name("arrow-quant")
+NUM_TENSORS = 12
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """About 50 MB of weights, so that a run takes long enough to be met in the middle."""
+    rng = np.random.default_rng(0)
+    tensors = {
+        f"blocks.{i}.fc.weight": rng.standard_normal((1024, 1024), dtype=np.float32)
+        for i in range(NUM_TENSORS)
+    }
+    tensors["norm.weight"] = np.ones(64, dtype=np.float32)
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    save_file(tensors, path)
+    return path
+
+
+def command(model: Path, output: Path) -> list[str]:
+    options = ["--bits", "4", "--max-part-size-mb", "1", "--modality", "image", "--quiet"]
+    return [str(PROGRAM), "quantize", str(model), str(output), *options]
+
+
+def digest(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def undisturbed(model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], float]:
+    """The files of a run that was left alone, and how long it took."""
+    output = tmp_path_factory.mktemp("undisturbed") / "out"
+    begin = time.monotonic()
+    subprocess.run(command(model, output), check=True)
+    return digest(output), time.monotonic() - begin
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_run_killed_several_times_ends_with_the_bytes_of_an_undisturbed_one(
+    model: Path, undisturbed: tuple[dict[str, str], float], tmp_path: Path, seed: int
+) -> None:
+    expected, seconds = undisturbed
+    output = tmp_path / "out"
+    chance = random.Random(seed)
+    for _ in range(4):
+        process = subprocess.Popen(command(model, output))
+        time.sleep(chance.uniform(0, seconds))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        if (output / "manifest.json").exists():
+            break  # it was quicker than the kill: then it must be whole
+    subprocess.run(command(model, output), check=True)
+    assert digest(output) == expected
+
+
+def test_an_interrupted_run_says_that_it_can_be_taken_up_again(
+    model: Path, undisturbed: tuple[dict[str, str], float], tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    process = subprocess.Popen(command(model, output), stderr=subprocess.PIPE, text=True)
+    while not (output / ".arrow_quant-journal.json").exists():
+        assert process.poll() is None, "the run ended before it could be interrupted"
+        time.sleep(0.001)
+    process.send_signal(signal.SIGINT)
+    _, message = process.communicate()
+    assert process.returncode == 130
+    assert "again" in message
+    assert not (output / "manifest.json").exists()
+    subprocess.run(command(model, output), check=True)
+    assert digest(output) == undisturbed[0]
