@@ -102,15 +102,18 @@ std::string shape_text(const TensorInfo& info) {
 void check_size(const InputFile& file, const TensorInfo& info) {
   const std::string what = "tensor " + quote(info.name) + " of type " +
                            std::string(to_string(info.dtype)) + " and shape " + shape_text(info);
-  int64_t num_bits = bits_of(info.dtype);
+  int64_t num_elements = 1;
   bool is_empty = false;
+  bool overflows = false;
   for (const int64_t dim : info.shape) {
     is_empty |= dim == 0;
-    if (dim != 0 && __builtin_mul_overflow(num_bits, dim, &num_bits)) {
-      fail(file, what + " has more elements than 64 bits can count");
-    }
+    overflows |= dim != 0 && __builtin_mul_overflow(num_elements, dim, &num_elements);
   }
-  num_bits = is_empty ? 0 : num_bits;
+  int64_t num_bits = 0;
+  overflows |= !is_empty && __builtin_mul_overflow(num_elements, bits_of(info.dtype), &num_bits);
+  if (overflows) {
+    fail(file, what + " has more elements than 64 bits can count");
+  }
   if (num_bits % 8 != 0) {
     fail(file, what + " takes " + std::to_string(num_bits) + " bits; whole bytes are required");
   }

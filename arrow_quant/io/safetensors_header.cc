@@ -60,6 +60,7 @@ class HeaderHandler final : public nlohmann::json_sax<json> {
   Where where_ = Where::Start;
   Field field_ = Field::None;
   std::string key_;  // the last one in Header, Metadata or Entry
+  bool has_metadata_ = false;
   int ignored_depth_ = 0;
   // Of the entry being read:
   std::optional<DType> dtype_;
@@ -112,6 +113,9 @@ bool HeaderHandler::key(std::string& value) {
   key_ = std::move(value);
   if (where_ == Where::Metadata && header_.metadata.count(key_) != 0) {
     fail("\"__metadata__\" holds the key " + quote(key_) + " twice");
+  }
+  if (where_ == Where::Header && key_ == kMetadataKey && std::exchange(has_metadata_, true)) {
+    fail("the header holds \"__metadata__\" twice");
   }
   if (where_ != Where::Entry) {
     return true;
