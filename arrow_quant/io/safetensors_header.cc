@@ -19,6 +19,8 @@ constexpr std::string_view kMetadataKey = "__metadata__";
 constexpr std::string_view kRemedy = "; write the file again with the safetensors library";
 // The depth at which the reference implementation gives up. Only ignored fields nest at all.
 constexpr int kMaxDepth = 128;
+// What PyTorch and NumPy can hold. A dimension takes 2 bytes in a header and 8 in memory.
+constexpr size_t kMaxDimensions = 64;
 
 // Follows the parser's events. The parser keeps its own stack on the heap, so nesting is harmless.
 class HeaderHandler final : public nlohmann::json_sax<json> {
@@ -74,7 +76,11 @@ bool HeaderHandler::number_unsigned(uint64_t value) {
     if (value > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) {
       unexpected(std::to_string(value));
     }
-    header_.tensors.back().shape.push_back(static_cast<int64_t>(value));
+    auto& shape = header_.tensors.back().shape;
+    if (shape.size() == kMaxDimensions) {
+      fail(tensor() + " has more than " + std::to_string(kMaxDimensions) + " dimensions");
+    }
+    shape.push_back(static_cast<int64_t>(value));
     return true;
   }
   if (where_ == Where::Offsets) {

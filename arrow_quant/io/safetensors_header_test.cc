@@ -119,6 +119,17 @@ TEST(SafetensorsHeader, RefusesEntriesOfTheWrongForm) {
        "is 9223372036854775808; allowed are integers from 0 to 2^63"},
       {"a dimension of 2^64", with(dtype + R"(,"shape":[18446744073709551616])"),
        "is 18446744073709551616"},
+      {"65 dimensions",
+       with(dtype + R"(,"shape":[1)" +
+            [] {
+              std::string ones;
+              for (int i = 0; i < 64; ++i) {
+                ones += ",1";
+              }
+              return ones;
+            }() +
+            "]"),
+       "tensor \"a\" has more than 64 dimensions"},
       {"one offset", with(dtype + "," + shape + R"(,"data_offsets":[0])"), "holds 1 numbers"},
       {"three offsets", with(dtype + "," + shape + R"(,"data_offsets":[0,8,9])"), "more than two"},
       {"offsets in an object", with(dtype + "," + shape + R"(,"data_offsets":{"0":0})"),
