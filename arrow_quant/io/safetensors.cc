@@ -97,28 +97,36 @@ std::string shape_text(const TensorInfo& info) {
   return text + "]";
 }
 
-// The product of the dimensions that are not 0 must fit as well, so that whoever multiplies some
-// of them later cannot overflow.
+std::string name_of(const TensorInfo& info) {
+  return "tensor " + quote(info.name);
+}
+
+// Checks that type and shape need just the bytes that the tensor has. The product of the dimensions
+// that are not 0 must fit as well, so that whoever multiplies some of them later cannot overflow.
 void check_size(const InputFile& file, const TensorInfo& info) {
-  const std::string what = "tensor " + quote(info.name) + " of type " +
-                           std::string(to_string(info.dtype)) + " and shape " + shape_text(info);
-  int64_t num_bits = bits_of(info.dtype);
+  const auto fail_size = [&](const std::string& problem) {
+    fail(file, name_of(info) + " of type " + std::string(to_string(info.dtype)) + " and shape " +
+                   shape_text(info) + problem);
+  };
+  int64_t num_elements = 1;
   bool is_empty = false;
+  bool overflows = false;
   for (const int64_t dim : info.shape) {
     is_empty |= dim == 0;
-    if (dim != 0 && __builtin_mul_overflow(num_bits, dim, &num_bits)) {
-      fail(file, what + " has more elements than 64 bits can count");
-    }
+    overflows |= dim != 0 && __builtin_mul_overflow(num_elements, dim, &num_elements);
   }
-  num_bits = is_empty ? 0 : num_bits;
+  int64_t num_bits = 0;
+  overflows |= !is_empty && __builtin_mul_overflow(num_elements, bits_of(info.dtype), &num_bits);
+  if (overflows) {
+    fail_size(" has more elements than 64 bits can count");
+  }
   if (num_bits % 8 != 0) {
-    fail(file, what + " takes " + std::to_string(num_bits) + " bits; whole bytes are required");
+    fail_size(" takes " + std::to_string(num_bits) + " bits; whole bytes are required");
   }
   if (static_cast<uint64_t>(num_bits) / 8 != info.size_bytes) {
-    fail(file, what + " takes " + std::to_string(num_bits / 8) + " bytes, but its data_offsets [" +
-                   std::to_string(info.begin) + ", " +
-                   std::to_string(info.begin + info.size_bytes) + "] hold " +
-                   std::to_string(info.size_bytes));
+    fail_size(" takes " + std::to_string(num_bits / 8) + " bytes, but its data_offsets [" +
+              std::to_string(info.begin) + ", " + std::to_string(info.begin + info.size_bytes) +
+              "] hold " + std::to_string(info.size_bytes));
   }
 }
 
@@ -126,23 +134,23 @@ void check_size(const InputFile& file, const TensorInfo& info) {
 void check_layout(const InputFile& file, const std::vector<TensorInfo>& tensors,
                   uint64_t data_size_bytes) {
   uint64_t end = 0;
-  std::string before = "the data's start";
+  const TensorInfo* previous = nullptr;
   for (const TensorInfo& info : tensors) {
-    const std::string name = "tensor " + quote(info.name);
     if (info.begin != end) {
-      fail(file, name + " begins at byte " + std::to_string(info.begin) + " of the data, " +
-                     before + " is at " + std::to_string(end) +
-                     ": tensors must follow each other without " +
-                     (info.begin < end ? "overlap" : "a hole"));
+      fail(file,
+           name_of(info) + " begins at byte " + std::to_string(info.begin) + " of the data, " +
+               (previous == nullptr ? "the data's start" : "the end of " + name_of(*previous)) +
+               " is at " + std::to_string(end) + ": tensors must follow each other without " +
+               (info.begin < end ? "overlap" : "a hole"));
     }
     end += info.size_bytes;
     if (end > data_size_bytes) {
-      fail(file, name + " ends at byte " + std::to_string(end) +
+      fail(file, name_of(info) + " ends at byte " + std::to_string(end) +
                      " of the data, but there are only " + std::to_string(data_size_bytes) +
                      ": the file is incomplete; fetch it again");
     }
     check_size(file, info);
-    before = "the end of " + name;
+    previous = &info;
   }
   if (end != data_size_bytes) {
     fail(file, std::to_string(data_size_bytes - end) + " bytes follow the last tensor's end at " +

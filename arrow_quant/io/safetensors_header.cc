@@ -19,6 +19,8 @@ constexpr std::string_view kMetadataKey = "__metadata__";
 constexpr std::string_view kRemedy = "; write the file again with the safetensors library";
 // The depth at which the reference implementation gives up. Only ignored fields nest at all.
 constexpr int kMaxDepth = 128;
+// What PyTorch and NumPy can hold. A dimension takes 2 bytes in a header and 8 in memory.
+constexpr size_t kMaxDimensions = 64;
 
 // Follows the parser's events. The parser keeps its own stack on the heap, so nesting is harmless.
 class HeaderHandler final : public nlohmann::json_sax<json> {
@@ -60,6 +62,7 @@ class HeaderHandler final : public nlohmann::json_sax<json> {
   Where where_ = Where::Start;
   Field field_ = Field::None;
   std::string key_;  // the last one in Header, Metadata or Entry
+  bool has_metadata_ = false;
   int ignored_depth_ = 0;
   // Of the entry being read:
   std::optional<DType> dtype_;
@@ -73,7 +76,11 @@ bool HeaderHandler::number_unsigned(uint64_t value) {
     if (value > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) {
       unexpected(std::to_string(value));
     }
-    header_.tensors.back().shape.push_back(static_cast<int64_t>(value));
+    auto& shape = header_.tensors.back().shape;
+    if (shape.size() == kMaxDimensions) {
+      fail(tensor() + " has more than " + std::to_string(kMaxDimensions) + " dimensions");
+    }
+    shape.push_back(static_cast<int64_t>(value));
     return true;
   }
   if (where_ == Where::Offsets) {
@@ -112,6 +119,9 @@ bool HeaderHandler::key(std::string& value) {
   key_ = std::move(value);
   if (where_ == Where::Metadata && header_.metadata.count(key_) != 0) {
     fail("\"__metadata__\" holds the key " + quote(key_) + " twice");
+  }
+  if (where_ == Where::Header && key_ == kMetadataKey && std::exchange(has_metadata_, true)) {
+    fail("the header holds \"__metadata__\" twice");
   }
   if (where_ != Where::Entry) {
     return true;

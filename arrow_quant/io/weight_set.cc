@@ -140,7 +140,7 @@ const Candidate& choose_variant(const fs::path& directory, const Variants& varia
   }
   std::vector<std::string> names;
   for (const auto& [name, candidate] : variants) {
-    names.push_back(name.empty() ? "\"\" (the plain files)" : name);
+    names.push_back(name.empty() ? "'' (the plain files)" : name);
   }
   throw Error(ErrorCode::Configuration,
               directory.string() + ": " +
