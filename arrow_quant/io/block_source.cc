@@ -16,7 +16,9 @@
 namespace arrow_quant {
 namespace {
 
-constexpr int64_t kBatch = 16384;
+// Values decoded at a time, at least and at most.
+constexpr int64_t kMinBatch = 256;
+constexpr int64_t kMaxBatch = 16384;
 constexpr size_t kPrefix = QuantizedBlock::kDataPrefixBytes;
 
 uint32_t get_u32_le(const uint8_t* bytes) {
@@ -41,18 +43,18 @@ bool is_plain(const parquet::ColumnChunkMetaData& chunk, const parquet::ColumnDe
          });
 }
 
-// Calls found(values) with the values of list number `row` of a column, in pieces.
+// Calls found(values) with the values of list number `row` of a column, in pieces of up to `batch`.
 template <class Type, class F>
-void for_list(parquet::ColumnReader& column, int64_t row, F found) {
+void for_list(parquet::ColumnReader& column, int64_t row, int64_t batch, F found) {
   auto& reader = static_cast<parquet::TypedColumnReader<Type>&>(column);
   const int16_t max_definition = column.descr()->max_definition_level();
-  std::vector<int16_t> definition(kBatch), repetition(kBatch);
-  std::vector<typename Type::c_type> values(kBatch);
+  std::vector<int16_t> definition(static_cast<size_t>(batch)), repetition(definition.size());
+  std::vector<typename Type::c_type> values(definition.size());
   int64_t current = -1;
   while (current <= row && reader.HasNext()) {
     int64_t num_values = 0;
     const int64_t levels =
-        reader.ReadBatch(kBatch, definition.data(), repetition.data(), values.data(), &num_values);
+        reader.ReadBatch(batch, definition.data(), repetition.data(), values.data(), &num_values);
     if (levels == 0) {
       return;
     }
@@ -167,6 +169,7 @@ Buffer BlockSource::read_halves(int leaf, int row_group, int64_t row, size_t cou
                                          descriptor.path()->ToDotVector()[0] + "' " + problem);
   };
   Buffer buffer(count * sizeof(uint16_t));
+  const int64_t batch = std::clamp(static_cast<int64_t>(count), kMinBatch, kMaxBatch);
   size_t filled = 0;
   const auto take = [&](auto values, auto put) {
     if (filled + values.size() <= count) {
@@ -177,13 +180,14 @@ Buffer BlockSource::read_halves(int leaf, int row_group, int64_t row, size_t cou
     filled += values.size();
   };
   if (column->type() == parquet::Type::FIXED_LEN_BYTE_ARRAY && descriptor.type_length() == 2) {
-    for_list<parquet::FLBAType>(*column, row, [&](std::span<parquet::FixedLenByteArray> values) {
-      take(values, [](const parquet::FixedLenByteArray& value, uint8_t* out) {
-        std::memcpy(out, value.ptr, sizeof(uint16_t));
-      });
-    });
+    for_list<parquet::FLBAType>(
+        *column, row, batch, [&](std::span<parquet::FixedLenByteArray> values) {
+          take(values, [](const parquet::FixedLenByteArray& value, uint8_t* out) {
+            std::memcpy(out, value.ptr, sizeof(uint16_t));
+          });
+        });
   } else if (column->type() == parquet::Type::FLOAT) {  // tools without fp16 widen
-    for_list<parquet::FloatType>(*column, row, [&](std::span<float> values) {
+    for_list<parquet::FloatType>(*column, row, batch, [&](std::span<float> values) {
       take(values, [&](float value, uint8_t* out) {
         const uint16_t half = float_to_half(value);
         if (half_to_float(half) != value) {

@@ -6,6 +6,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <parquet/file_reader.h>
@@ -29,10 +30,10 @@ struct RowValues {
 // and parquet::ParquetException where it cannot be decoded.
 class LeafReader {
  public:
-  // name: of the column, and file: for messages. Both outlive the reader.
-  LeafReader(parquet::RowGroupReader& row_group, int leaf, const std::string& name,
+  // name: of the column, and file: for messages. row_group and file outlive the reader.
+  LeafReader(parquet::RowGroupReader& row_group, int leaf, std::string name,
              const std::string& file)
-      : row_group_(row_group), leaf_(leaf), name_(name), file_(file) {}
+      : row_group_(row_group), leaf_(leaf), name_(std::move(name)), file_(file) {}
 
   // One value per row; a null is an error.
   std::vector<int64_t> integers() const;
@@ -58,7 +59,7 @@ class LeafReader {
 
   parquet::RowGroupReader& row_group_;
   int leaf_;
-  const std::string& name_;
+  std::string name_;
   const std::string& file_;
 };
 

@@ -19,6 +19,7 @@
 #include <nlohmann/json.hpp>
 
 #include "arrow_quant/core/error.h"
+#include "arrow_quant/io/block_checks.h"
 #include "arrow_quant/io/block_source.h"
 #include "arrow_quant/io/hash.h"
 #include "arrow_quant/io/part_format.h"
@@ -141,16 +142,13 @@ struct PartReader::Impl {
   struct Place {
     int row_group = 0;
     int64_t row = 0;
-    size_t data_size_bytes = 0;
-    size_t num_scales = 0;
-    size_t num_offsets = 0;
-    uint64_t checksum = 0;
+    PartRows::Bulk bulk;
   };
   std::vector<Place> places;
 
   void open();
   void add_row_group(parquet::ParquetFileReader& reader, int row_group);
-  int64_t param_bytes(const parquet::RowGroupMetaData& group, const PartRow& row) const;
+  int64_t param_bytes(const parquet::RowGroupMetaData& group, const PartRows::Bulk& bulk) const;
   QuantizedBlock read(size_t index) const;
   void check_params(const QuantizedBlock& block) const;
 };
@@ -180,52 +178,45 @@ void PartReader::Impl::add_row_group(parquet::ParquetFileReader& reader, int row
     fail_broken(path, "a row group announces " + std::to_string(num_rows) + " rows");
   }
   source->add_row_group(reader);
-  int64_t row_number = 0;
-  for (PartRow& row : read_part_rows(*group, *columns, path.string())) {
-    places.push_back({.row_group = row_group,
-                      .row = row_number++,
-                      .data_size_bytes = row.data_size_bytes,
-                      .num_scales = row.num_scales,
-                      .num_offsets = row.num_offsets,
-                      .checksum = row.checksum});
-    stored_bytes.push_back(static_cast<int64_t>(row.data_size_bytes) +
-                           param_bytes(*group->metadata(), row));
-    blocks.push_back(std::move(row.header));
+  const std::string file = path.string();
+  PartRows rows = read_part_rows(RowGroupColumns(*group, *columns, file));
+  for (size_t row = 0; row < rows.headers.size(); ++row) {
+    const PartRows::Bulk& bulk = rows.bulk[row];
+    places.push_back({row_group, static_cast<int64_t>(row), bulk});
+    stored_bytes.push_back(static_cast<int64_t>(bulk.data_size_bytes) +
+                           param_bytes(*group->metadata(), bulk));
+    blocks.push_back(std::move(rows.headers[row]));
   }
 }
 
 // As compressed where the row has its row group to itself.
 int64_t PartReader::Impl::param_bytes(const parquet::RowGroupMetaData& group,
-                                      const PartRow& row) const {
+                                      const PartRows::Bulk& bulk) const {
   if (group.num_rows() != 1) {
-    return static_cast<int64_t>((row.num_scales + row.num_offsets) * sizeof(uint16_t));
+    return static_cast<int64_t>((bulk.num_scales + bulk.num_offsets) * sizeof(uint16_t));
   }
   const auto chunk_bytes = [&](const char* name) {
     return group.ColumnChunk(columns->leaf(name))->total_compressed_size();
   };
-  return (row.num_scales == 0 ? 0 : chunk_bytes("scales")) +
-         (row.num_offsets == 0 ? 0 : chunk_bytes("offsets"));
+  return (bulk.num_scales == 0 ? 0 : chunk_bytes("scales")) +
+         (bulk.num_offsets == 0 ? 0 : chunk_bytes("offsets"));
 }
 
 QuantizedBlock PartReader::Impl::read(size_t index) const {
-  const Place& place = places[index];
+  const auto& [row_group, row, bulk] = places.at(index);
   QuantizedBlock block;
   block.header = blocks[index];
-  block.data = source->read_data(place.row_group, place.row, place.data_size_bytes);
-  block.data_size_bytes = place.data_size_bytes;
-  if (xxh3_64({block.codes(), block.data_size_bytes}) != place.checksum) {
+  block.data = source->read_data(row_group, row, bulk.data_size_bytes);
+  block.data_size_bytes = bulk.data_size_bytes;
+  if (xxh3_64({block.codes(), block.data_size_bytes}) != bulk.checksum) {
     throw Error(ErrorCode::Metadata,
                 path.string() + ": the data of tensor '" + block.header.layer_name + "', block " +
                     std::to_string(block.header.block_index) +
                     ", does not match its checksum: the file is damaged, make or copy it again");
   }
   // Their numbers are bounded by the bytes of data that were really there.
-  const auto halves = [&](const char* name, size_t count) {
-    return count == 0 ? Buffer()
-                      : source->read_halves(columns->leaf(name), place.row_group, place.row, count);
-  };
-  block.scales = halves("scales", place.num_scales);
-  block.offsets = halves("offsets", place.num_offsets);
+  block.scales = source->read_halves(columns->leaf("scales"), row_group, row, bulk.num_scales);
+  block.offsets = source->read_halves(columns->leaf("offsets"), row_group, row, bulk.num_offsets);
   check_params(block);
   return block;
 }

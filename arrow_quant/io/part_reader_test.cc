@@ -214,7 +214,7 @@ TEST_F(AlteredPart, WhatIsNotUnderstoodIsRefusedByName) {
       {"bias_encoding", R"(["fp16", ""])", "fp16"},
       {"act_bits", "[8, 0]", "act_bits"},
       {"act_mode", R"(["dynamic", ""])", "dynamic"},
-      {"act", R"([[{"clip": 1, "scale": 1, "zero_point": 0}], []])", "activations"},
+      {"act", R"([[{"clip": 1, "scale": 1, "zero_point": 0}], []])", "'act'"},
   };
   for (const auto& c : cases) {
     EXPECT_THAT(error_with(c.column, c.json),
@@ -254,6 +254,9 @@ TEST_F(AlteredPart, ContradictionsAreErrorsThatNameTheColumn) {
       {"scales", "[[1, 1, 1, 1, 1, 1, 1, -1], []]", "scale"},
       {"scales", "[[1, 1, 1, 1, 1, 1, 1, Inf], []]", "scale"},
       {"offsets", "[[], []]", "offsets"},
+      {"scales", "[[1, 1, 1, 1, 1, 1, 1, 1], [1]]", "scales"},
+      {"offsets", "[[1, 1, 1, 1, 1, 1, 1, 1], [1]]", "offsets"},
+      {"tensor_scale", "[1, 2]", "tensor_scale"},
       {"offsets", "[[1, 1, 1, 1, 1, 1, 1, NaN], []]", "offset"},
   };
   for (const auto& c : cases) {
