@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <memory>
+#include <string>
 
 namespace arrow_quant::cli {
 
@@ -19,6 +20,8 @@ class Command {
   virtual ~Command() = default;
   // Does the work and prints the result; returns the exit code. Throws: Error.
   virtual int run() = 0;
+  // What is said when a signal stopped run().
+  virtual std::string stopped_text() const { return "stopped"; }
 
   CLI::App* app() const { return app_; }
   bool json() const { return json_; }

@@ -1,11 +1,13 @@
 // arrow-quant: the command line. Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 quality below the
 // threshold, 128 + n stopped by signal n.
+#include <algorithm>
 #include <csignal>
 #include <exception>
-#include <iostream>
 #include <new>
+#include <sstream>
 #include <string_view>
 
+#include "arrow_quant/config/nearest_name.h"
 #include "arrow_quant/core/error.h"
 #include "arrow_quant/core/version.h"
 #include "arrow_quant/pipeline/result_json.h"
@@ -48,14 +50,61 @@ int run(Command& command) {
     return command.run();
   } catch (const Error& error) {
     const bool stopped = error.code() == ErrorCode::Cancelled;
-    const std::string message =
-        stopped ? "stopped; the same command takes the run up again" : error.what();
+    const std::string message = stopped ? command.stopped_text() : error.what();
     return fail(exit_code_of(error.code()), command.json(), to_string(error.code()), message);
   } catch (const std::bad_alloc&) {
     return fail(kFailed, command.json(), "OutOfMemory", "out of memory");
   } catch (const std::exception& error) {
     return fail(kFailed, command.json(), "Internal", error.what());
   }
+}
+
+// Help with wide columns, where "--no-x{false}" is "--no-x".
+class HelpFormatter : public CLI::Formatter {
+ public:
+  HelpFormatter() { column_width(44); }
+  std::string make_option_name(const CLI::Option* option, bool is_positional) const override {
+    std::string name = CLI::Formatter::make_option_name(option, is_positional);
+    if (const size_t at = name.find("{false}"); at != std::string::npos) {
+      name.erase(at);
+    }
+    return name;
+  }
+};
+
+// The flags of a command, or the commands where none was chosen.
+std::vector<std::string> known_words(const CLI::App& app, const CLI::App* command) {
+  std::vector<std::string> known;
+  for (const CLI::Option* const option : (command ? command : &app)->get_options()) {
+    for (const std::string& name : option->get_lnames()) {
+      known.push_back("--" + name);
+    }
+  }
+  if (!command) {
+    for (const CLI::App* const other : app.get_subcommands(nullptr)) {
+      known.push_back(other->get_name());
+    }
+  }
+  return known;
+}
+
+// What is wrong with the arguments that the parser had no use for: flags that do not exist come
+// before their values.
+std::string usage_problem(const CLI::App& app, const CLI::App* command,
+                          const CLI::ParseError& error) {
+  const std::vector<std::string> rest = (command ? command : &app)->remaining();
+  if (rest.empty()) {
+    return error.what();
+  }
+  const auto flag = std::find_if(rest.begin(), rest.end(),
+                                 [](const std::string& text) { return text.starts_with('-'); });
+  const std::string& text = flag != rest.end() ? *flag : rest.front();
+  const std::string nearest =
+      nearest_name(text.substr(0, text.find('=')), known_words(app, command));
+  return (flag != rest.end() ? "unknown flag "
+          : command          ? "unexpected argument "
+                             : "unknown command ") +
+         text + (nearest.empty() ? "" : "; did you mean " + nearest + "?");
 }
 
 // What the parser has to say: help and version, or a wrong usage.
@@ -67,9 +116,10 @@ int report(const CLI::App& app, const CLI::ParseError& error, bool json) {
     return kOk;
   }
   const auto chosen = app.get_subcommands();
-  const std::string help =
-      "arrow-quant " + (chosen.empty() ? "" : chosen.front()->get_name() + " ") + "--help";
-  return fail(kWrongUsage, json, "Usage", std::string(error.what()) + "\nsee " + help);
+  const CLI::App* const command = chosen.empty() ? nullptr : chosen.front();
+  return fail(kWrongUsage, json, "Usage",
+              usage_problem(app, command, error) + "\nsee arrow-quant " +
+                  (command ? command->get_name() + " " : "") + "--help");
 }
 
 // For failures before or while parsing, when no command can be asked.
@@ -78,9 +128,11 @@ bool wants_json(int argc, char** argv) {
 }
 
 int main_function(int argc, char** argv) {
+  open_standard_streams();
   std::signal(SIGPIPE, SIG_IGN);  // a closed pipe is an error of the write, not the end
   CLI::App app("Quantizes diffusion models to 2, 4 or 8 bits, and shows what was lost.",
                "arrow-quant");
+  app.formatter(std::make_shared<HelpFormatter>());
   app.set_version_flag("--version", std::string("arrow-quant ") + kVersion);
   app.require_subcommand(1);
   app.footer(

@@ -1,5 +1,9 @@
 #include "cli/output.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 
@@ -7,6 +11,16 @@
 #include "cli/table.h"
 
 namespace arrow_quant::cli {
+
+void open_standard_streams() {
+  int fd = 0;
+  while (fd >= 0 && fd <= STDERR_FILENO) {  // open() gives the lowest free number
+    fd = open("/dev/null", O_RDWR);
+  }
+  if (fd > STDERR_FILENO) {
+    close(fd);
+  }
+}
 
 void print(std::string_view text) {
   errno = 0;

@@ -6,6 +6,10 @@
 
 namespace arrow_quant::cli {
 
+// Opens /dev/null for each standard stream that is closed, so that no file of the work gets its
+// number and with it the text that is meant for the stream.
+void open_standard_streams();
+
 // Writes to standard output. A reader that went away (… | head) is no failure.
 // Throws: Error(Io) for other failures, such as a full disk.
 void print(std::string_view text);

@@ -42,6 +42,10 @@ class QuantizeCommand : public Command {
     return kOk;
   }
 
+  std::string stopped_text() const override {
+    return "stopped; the same command takes the run up again";
+  }
+
  private:
   std::string model_;
   std::string output_;
