@@ -48,6 +48,7 @@ std::string grouped_reasons(const std::vector<LayerReport>& layers, bool kept) {
   std::stable_sort(sorted.begin(), sorted.end(),
                    [](const auto& a, const auto& b) { return a.second > b.second; });
   std::vector<std::string> parts;
+  parts.reserve(sorted.size());
   for (const auto& [reason, count] : sorted) {
     parts.push_back(reason + " " + std::to_string(count));
   }
@@ -119,6 +120,7 @@ std::string metric_text(const std::optional<double>& value, int decimals) {
 
 std::string shape_text(const std::vector<int64_t>& shape) {
   std::vector<std::string> parts;
+  parts.reserve(shape.size());
   for (const int64_t size : shape) {
     parts.push_back(std::to_string(size));
   }
