@@ -88,23 +88,28 @@ std::vector<std::string> known_words(const CLI::App& app, const CLI::App* comman
   return known;
 }
 
-// What is wrong with the arguments that the parser had no use for: flags that do not exist come
-// before their values.
+bool is_flag(const std::string& argument) {
+  return argument.starts_with('-');
+}
+
+// What is wrong with the arguments that the parser had no use for. An unknown flag comes before its
+// value, and an unknown command before its flags.
 std::string usage_problem(const CLI::App& app, const CLI::App* command,
                           const CLI::ParseError& error) {
   const std::vector<std::string> rest = (command ? command : &app)->remaining();
-  if (rest.empty()) {
+  const auto first = std::find_if(rest.begin(), rest.end(), [&](const std::string& argument) {
+    return is_flag(argument) == (command != nullptr);
+  });
+  if (rest.empty() || (!command && rest.front() == "--json" && first == rest.end())) {
     return error.what();
   }
-  const auto flag = std::find_if(rest.begin(), rest.end(),
-                                 [](const std::string& text) { return text.starts_with('-'); });
-  const std::string& text = flag != rest.end() ? *flag : rest.front();
+  const std::string& problem = first != rest.end() ? *first : rest.front();
   const std::string nearest =
-      nearest_name(text.substr(0, text.find('=')), known_words(app, command));
-  return (flag != rest.end() ? "unknown flag "
-          : command          ? "unexpected argument "
-                             : "unknown command ") +
-         text + (nearest.empty() ? "" : "; did you mean " + nearest + "?");
+      nearest_name(problem.substr(0, problem.find('=')), known_words(app, command));
+  return (is_flag(problem) ? "unknown flag "
+          : command        ? "unexpected argument "
+                           : "unknown command ") +
+         problem + (nearest.empty() ? "" : "; did you mean " + nearest + "?");
 }
 
 // What the parser has to say: help and version, or a wrong usage.
