@@ -1,0 +1,231 @@
+#include "cli/report.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "cli/table.h"
+
+namespace arrow_quant::cli {
+namespace {
+
+constexpr size_t kLabelWidth = 18;
+constexpr size_t kMaxListed = 10;  // of promotions, weak layers, mismatches
+constexpr int kCosineDecimals = 5;
+
+// "  label             text\n"
+std::string line(const std::string& label, const std::string& text) {
+  const size_t gap = kLabelWidth - std::min(kLabelWidth, width_of(label));
+  return "  " + label + std::string(gap, ' ') + printable(text) + "\n";
+}
+
+std::string count_text(int64_t count, const std::string& noun) {
+  return std::to_string(count) + " " + noun + (count == 1 ? "" : "s");
+}
+
+std::string cosine_text(double cosine) {
+  return fixed(cosine, kCosineDecimals);
+}
+
+std::string bits_text(int bits) {
+  return bits >= 16 ? "kept" : "int" + std::to_string(bits);
+}
+
+// "norm" of "norm", "embedder" of "embedder: time_embed": what reasons are grouped by.
+std::string kind_of_reason(const std::string& reason) {
+  return reason.substr(0, reason.find(':'));
+}
+
+// "norm 12, bias 9": how often each kind of reason stands, the most frequent first.
+std::string grouped_reasons(const std::vector<LayerReport>& layers, bool kept) {
+  std::map<std::string, int64_t> counts;
+  for (const LayerReport& layer : layers) {
+    if ((layer.quant_type == "none") == kept && !layer.reason.empty()) {
+      ++counts[kind_of_reason(layer.reason)];
+    }
+  }
+  std::vector<std::pair<std::string, int64_t>> sorted(counts.begin(), counts.end());
+  std::stable_sort(sorted.begin(), sorted.end(),
+                   [](const auto& a, const auto& b) { return a.second > b.second; });
+  std::vector<std::string> parts;
+  parts.reserve(sorted.size());
+  for (const auto& [reason, count] : sorted) {
+    parts.push_back(reason + " " + std::to_string(count));
+  }
+  return joined(parts, ", ");
+}
+
+std::string rest_line(size_t total) {
+  return total > kMaxListed
+             ? line("", "… and " + std::to_string(total - kMaxListed) + " more (--json lists all)")
+             : "";
+}
+
+std::string promotion_lines(const std::vector<Promotion>& promotions) {
+  if (promotions.empty()) {
+    return "";
+  }
+  int64_t extra_bytes = 0;
+  for (const Promotion& promotion : promotions) {
+    extra_bytes += promotion.extra_bytes;
+  }
+  const auto count = static_cast<int64_t>(promotions.size());
+  std::string text =
+      line("promoted", count_text(count, "layer") + " below the accuracy asked for, " +
+                           size_text(static_cast<double>(extra_bytes)) + " more");
+  for (size_t i = 0; i < std::min(promotions.size(), kMaxListed); ++i) {
+    const Promotion& promotion = promotions[i];
+    text += line("", promotion.name + ": " + bits_text(promotion.from_bits) + " → " +
+                         bits_text(promotion.to_bits) + ", cosine " +
+                         cosine_text(promotion.accuracy_before) + " → " +
+                         cosine_text(promotion.accuracy_after));
+  }
+  return text + rest_line(promotions.size());
+}
+
+std::string worst_text(double cosine, const std::string& layer) {
+  return layer.empty() ? "" : ", worst " + cosine_text(cosine) + " in " + layer;
+}
+
+template <class Layer>
+std::optional<double> worst_sqnr(const std::vector<Layer>& layers) {
+  std::optional<double> worst;
+  for (const Layer& layer : layers) {
+    const std::optional<double> sqnr = layer.sqnr_db;
+    if (layer.quant_type != "none" && sqnr && (!worst || *sqnr < *worst)) {
+      worst = sqnr;
+    }
+  }
+  return worst;
+}
+
+template <class Layer>
+std::string quality_lines(double cosine, double worst_cosine, const std::string& worst_layer,
+                          double sqnr_db, const std::vector<Layer>& layers) {
+  const std::optional<double> worst = worst_sqnr(layers);
+  return line("cosine", "mean " + cosine_text(cosine) + worst_text(worst_cosine, worst_layer)) +
+         (worst
+              ? line("SQNR", "mean " + fixed(sqnr_db, 2) + " dB, worst " + fixed(*worst, 2) + " dB")
+              : "");
+}
+
+std::string bits_line(double quantized, double model) {
+  return line("bits per weight",
+              fixed(quantized, 3) + " in quantized layers, " + fixed(model, 3) + " in the model");
+}
+
+std::string metric_text(const std::optional<double>& value, int decimals) {
+  return value ? fixed(*value, decimals) : "";
+}
+
+std::string shape_text(const std::vector<int64_t>& shape) {
+  std::vector<std::string> parts;
+  parts.reserve(shape.size());
+  for (const int64_t size : shape) {
+    parts.push_back(std::to_string(size));
+  }
+  return "[" + joined(parts, ", ") + "]";
+}
+
+std::string title(const QuantizationResult& result) {
+  const std::string path = printable(result.quantized_path.string());
+  if (result.up_to_date) {
+    return path + " is up to date: verified, nothing was written\n";
+  }
+  return "Quantized to " + path + (result.resumed ? " (an earlier run was taken up)" : "") + "\n";
+}
+
+}  // namespace
+
+std::string report(const QuantizationResult& result) {
+  double source_bytes = 0;
+  for (const LayerReport& layer : result.layers) {
+    source_bytes += static_cast<double>(layer.source_bytes);
+  }
+  std::string text = title(result);
+  text += line("compression", fixed(result.compression_ratio, 2) + "x, " + size_text(source_bytes) +
+                                  " → " + size_text(result.model_size_mb * 1e6));
+  text += bits_line(result.bits_per_weight, result.bits_per_weight_model);
+  text += quality_lines(result.cosine_similarity, result.worst_cosine_similarity,
+                        result.worst_layer, result.sqnr_db, result.layers);
+  text += line("tensors", std::to_string(result.num_quantized) + " quantized, " +
+                              std::to_string(result.num_kept) + " kept");
+  if (const std::string kept = grouped_reasons(result.layers, true); !kept.empty()) {
+    text += line("kept", kept);
+  }
+  if (const std::string other = grouped_reasons(result.layers, false); !other.empty()) {
+    text += line("other bits", other);
+  }
+  text += promotion_lines(result.promotions);
+  text += line("modality",
+               result.modality +
+                   (result.modality_evidence.empty() ? "" : " (" + result.modality_evidence + ")"));
+  text += line("time", duration_text(result.quantization_time_s) + ", peak memory " +
+                           fixed(result.peak_memory_mb, 0) + " MiB");
+  text += line("files", result.quantized_path.string() + ", listed in its manifest.json");
+  return text;
+}
+
+std::string report(const ValidationResult& result) {
+  std::string text = std::string(result.passed ? "Passed" : "Not passed") + ": worst cosine " +
+                     cosine_text(result.worst_cosine_similarity) + ", asked for " +
+                     fixed(result.min_accuracy, 2) + "\n";
+  text += quality_lines(result.cosine_similarity, result.worst_cosine_similarity,
+                        result.worst_layer, result.sqnr_db, result.layers);
+  text += line("compression", fixed(result.compression_ratio, 2) + "x, now " +
+                                  size_text(result.model_size_mb * 1e6));
+  text += line("layers", std::to_string(result.layers.size()) + " compared");
+  std::vector<std::string> problems;
+  for (const TensorMismatch& mismatch : result.mismatches) {
+    problems.push_back(mismatch.name + ": " + mismatch.problem);
+  }
+  for (const LayerValidation& layer : result.layers) {
+    if (!(layer.cosine_similarity >= result.min_accuracy)) {
+      problems.push_back(layer.name + ": cosine " + cosine_text(layer.cosine_similarity));
+    }
+  }
+  for (size_t i = 0; i < std::min(problems.size(), kMaxListed); ++i) {
+    text += line(i == 0 ? "problems" : "", problems[i]);
+  }
+  return text + rest_line(problems.size());
+}
+
+std::string report(const ModelInspection& inspection) {
+  Table table({{"tensor"},
+               {"shape"},
+               {"dtype"},
+               {"stored as"},
+               {"group", Align::Right},
+               {"size", Align::Right},
+               {"cosine", Align::Right},
+               {"SQNR dB", Align::Right},
+               {"reason"}});
+  int64_t num_quantized = 0;
+  for (const LayerReport& layer : inspection.layers) {
+    const bool kept = layer.quant_type == "none";
+    num_quantized += kept ? 0 : 1;
+    table.add_row({layer.component.empty() ? layer.name : layer.component + "/" + layer.name,
+                   shape_text(layer.shape), layer.dtype, kept ? "kept" : layer.quant_type,
+                   kept ? "" : std::to_string(layer.group_size),
+                   size_text(static_cast<double>(layer.stored_bytes)),
+                   metric_text(layer.cosine_similarity, kCosineDecimals),
+                   metric_text(layer.sqnr_db, 2), layer.reason});
+  }
+  const bool source = inspection.kind == "source";
+  const auto num_layers = static_cast<int64_t>(inspection.layers.size());
+  std::string text = table.text() + "\n";
+  text += printable(inspection.path.string()) +
+          (source ? ": a model not quantized yet; this is the plan\n" : ": a quantized model\n");
+  text += line("tensors", std::to_string(num_layers) + ": " + std::to_string(num_quantized) +
+                              " quantized, " + std::to_string(num_layers - num_quantized) +
+                              " kept; " + count_text(inspection.num_params, "weight"));
+  text += line("size", size_text(static_cast<double>(inspection.source_bytes)) + " → " +
+                           size_text(static_cast<double>(inspection.stored_bytes)));
+  text += bits_line(inspection.bits_per_weight, inspection.bits_per_weight_model);
+  text += line("modality", inspection.modality + (inspection.modality_evidence.empty()
+                                                      ? ""
+                                                      : " (" + inspection.modality_evidence + ")"));
+  return text;
+}
+
+}  // namespace arrow_quant::cli
