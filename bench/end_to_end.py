@@ -40,7 +40,7 @@ class Run(NamedTuple):
 
 
 def write_model(path: Path, num_tensors: int, side: int = 4096) -> int:
-    """Write gaussian bf16 weights of shape [side, side] as one safetensors file; return its size."""
+    """Write gaussian bf16 weights [side, side] as one safetensors file; return its size."""
     rng = np.random.default_rng(0)
     values = rng.standard_normal(side * side, dtype=np.float32) * np.float32(0.02)
     half = (values.view(np.uint32) >> 16).astype(np.uint16)
@@ -107,7 +107,8 @@ def main() -> None:
             runs[job].append(measure(command))
     shutil.rmtree(folder)
     print(f"{gigabytes:.2f} GB of bf16, {os.cpu_count()} cores, median of {arguments.rounds}:")
-    print(f"{'':<16}{'wall s':>8}{'x cp':>7}{'CPU s':>8}{'GB/s in':>9}{'peak MiB':>10}{'flush s':>9}")
+    print(f"{'':<16}{'wall s':>8}{'x cp':>7}{'CPU s':>8}{'GB/s in':>9}{'peak MiB':>10}", end="")
+    print(f"{'flush s':>9}")
     for job, rounds in runs.items():
         m = median(rounds)
         ratio = statistics.median(r.wall / c.wall for r, c in zip(rounds, runs["cp"], strict=True))

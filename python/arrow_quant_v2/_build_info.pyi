@@ -1,0 +1,2 @@
+VERSION: str
+PYARROW_MINOR: str

@@ -1,0 +1,51 @@
+"""The exceptions of the package.
+
+The extension module looks these classes up by name when it is loaded; which of them an error of the
+library becomes is decided there, in one table.
+"""
+
+from __future__ import annotations
+
+import errno as _errno
+
+
+class ArrowQuantError(Exception):
+    """Base class of everything that the library raises on purpose.
+
+    Attributes
+    ----------
+    code : str
+        Which error of the library it was, more exactly than the class: "NonFinite",
+        "OutputExists", "InvalidModel", …; "" where the library did not raise it.
+    """
+
+    code: str = ""
+
+
+class ConfigurationError(ArrowQuantError, ValueError):
+    """An option has a value that is not allowed."""
+
+
+class QuantizationError(ArrowQuantError, RuntimeError):
+    """A model could not be quantized, read or written.
+
+    Attributes
+    ----------
+    errno : int or None
+        The operating system's error number, where it refused something.
+    filename : str or None
+        The file that it was about.
+    """
+
+    errno: int | None = None
+    filename: str | None = None
+
+
+class ValidationError(ArrowQuantError, RuntimeError):
+    """Two models cannot be compared."""
+
+
+class ModelNotFoundError(ArrowQuantError, FileNotFoundError):
+    """The path holds no model that can be read."""
+
+    errno = _errno.ENOENT

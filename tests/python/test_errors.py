@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import errno
+import pickle
+from pathlib import Path
+
+import pytest
+
+import arrow_quant_v2
+from arrow_quant_v2 import (
+    ArrowQuantError,
+    ArrowQuantV2,
+    ConfigurationError,
+    DiffusionQuantConfig,
+    ModelNotFoundError,
+    QuantizationError,
+    ValidationError,
+    load_quantized,
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "builtin"),
+    [
+        (ConfigurationError, ValueError),
+        (QuantizationError, RuntimeError),
+        (ValidationError, RuntimeError),
+        (ModelNotFoundError, FileNotFoundError),
+    ],
+)
+def test_each_exception_is_also_the_builtin_that_it_resembles(
+    error: type[ArrowQuantError], builtin: type[Exception]
+) -> None:
+    assert issubclass(error, ArrowQuantError)
+    assert issubclass(error, builtin)
+    assert str(error("what and where")) == "what and where"
+    assert getattr(arrow_quant_v2, error.__name__) is error
+
+
+def test_an_option_that_is_not_allowed_is_a_configuration_error(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    config = DiffusionQuantConfig(bit_width=3)
+    with pytest.raises(ConfigurationError, match="bit_width = 3") as caught:
+        ArrowQuantV2().quantize_diffusion_model(tiny_model, tmp_path / "out", config)
+    assert caught.value.code == "InvalidBitWidth"
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("call", ["quantize", "validate", "load", "inspect"])
+def test_a_path_without_a_model_is_a_model_not_found_error(call: str, tmp_path: Path) -> None:
+    missing = tmp_path / "mis\udcffsing"  # a name that is not UTF-8
+    calls = {
+        "quantize": lambda: ArrowQuantV2().quantize_diffusion_model(missing, tmp_path / "out"),
+        "validate": lambda: ArrowQuantV2().validate_quality(missing, missing),
+        "load": lambda: load_quantized(missing),
+        "inspect": lambda: arrow_quant_v2.inspect_model(missing),
+    }
+    with pytest.raises(ModelNotFoundError, match=r"mis\\xffsing") as caught:
+        calls[call]()
+    assert caught.value.code == "ModelNotFound"
+    assert caught.value.errno == errno.ENOENT
+
+
+def test_what_the_operating_system_refuses_has_its_number_and_file(tmp_path: Path) -> None:
+    path = tmp_path / "missing.yaml"
+    with pytest.raises(QuantizationError, match="No such file") as caught:
+        DiffusionQuantConfig.from_yaml(path)
+    assert caught.value.code == "Io"
+    assert caught.value.errno == errno.ENOENT
+    assert caught.value.filename == str(path)
+
+
+def test_a_broken_model_is_a_quantization_error(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(b"\xff" * 64)
+    with pytest.raises(QuantizationError, match=r"model\.safetensors") as caught:
+        ArrowQuantV2().quantize_from_safetensors(path, tmp_path / "out")
+    assert caught.value.code == "InvalidModel"
+    assert caught.value.errno is None
+
+
+@pytest.mark.parametrize("error", [QuantizationError, ModelNotFoundError])
+def test_exceptions_survive_pickling(error: type[ArrowQuantError]) -> None:
+    raised = error("what and where")
+    raised.code = "Io"
+    restored = pickle.loads(pickle.dumps(raised))
+    assert type(restored) is error
+    assert str(restored) == "what and where"
+    assert restored.code == "Io"
