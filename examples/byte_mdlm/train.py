@@ -267,7 +267,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--steps", type=int, default=5500, help="steps until the rate is 0")
-    parser.add_argument("--stop", type=int, default=2000, help="steps to train, at most --steps")
+    parser.add_argument("--stop", type=int, default=3000, help="steps to train, at most --steps")
     parser.add_argument("--batch", type=int, default=32, help="windows of 128 bytes a step")
     parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=0)
