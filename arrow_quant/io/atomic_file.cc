@@ -4,7 +4,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <utility>
 
 #include "arrow_quant/core/buffer.h"
@@ -15,6 +17,16 @@ namespace arrow_quant {
 namespace {
 
 constexpr size_t kCopyChunkBytes = size_t{1} << 20;
+
+std::atomic<int64_t> flush_nanoseconds{0};
+
+// fsync, with its time counted. Returns its errno; 0 if all is on disk.
+int flush_to_disk(int fd) {
+  const auto begin = std::chrono::steady_clock::now();
+  const int os_errno = ::fsync(fd) == 0 ? 0 : errno;
+  flush_nanoseconds += std::chrono::nanoseconds(std::chrono::steady_clock::now() - begin).count();
+  return os_errno;
+}
 
 }  // namespace
 
@@ -57,8 +69,8 @@ void AtomicFile::write(std::string_view text) {
 }
 
 void AtomicFile::commit() {
-  if (::fsync(fd_) != 0) {
-    throw_io_error("flush to disk", temporary_, errno);
+  if (const int os_errno = flush_to_disk(fd_); os_errno != 0) {
+    throw_io_error("flush to disk", temporary_, os_errno);
   }
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) {
     throw_io_error("rename to its final name", temporary_, errno);
@@ -73,12 +85,16 @@ void sync_directory(const std::filesystem::path& path) {
   if (fd < 0) {
     throw_io_error("open", directory, errno);
   }
-  const int os_errno = ::fsync(fd) == 0 ? 0 : errno;
+  const int os_errno = flush_to_disk(fd);
   ::close(fd);
   // Some network and user-space file systems cannot flush a directory, and say EINVAL.
   if (os_errno != 0 && os_errno != EINVAL) {
     throw_io_error("flush to disk", directory, os_errno);
   }
+}
+
+double flush_seconds() {
+  return static_cast<double>(flush_nanoseconds.load()) / 1e9;
 }
 
 void copy_file_durably(const std::filesystem::path& from, const std::filesystem::path& to,

@@ -45,6 +45,9 @@ class AtomicFile {
 // Throws: Error(Io).
 void sync_directory(const std::filesystem::path& path);
 
+// Seconds that this process has spent so far in flushing files and directories to disk.
+double flush_seconds();
+
 // Copies a file's bytes through an AtomicFile; `from` may be a link. Each chunk is shown to
 // `on_chunk` (progress, hashes); what it throws ends the copy and leaves nothing.
 // Throws: Error(Io).

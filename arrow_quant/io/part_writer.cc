@@ -1,7 +1,7 @@
 #include "arrow_quant/io/part_writer.h"
 
 #include <algorithm>
-#include <cctype>
+#include <exception>
 #include <limits>
 #include <utility>
 
@@ -25,17 +25,6 @@ bool shares_row_group(const QuantizedBlock& block) {
 }
 
 }  // namespace
-
-bool is_temporary_part(std::string_view filename) {
-  constexpr std::string_view kMark = ".parquet.tmp-";
-  const size_t mark = filename.rfind(kMark);
-  if (filename.empty() || filename[0] != '.' || mark == std::string_view::npos) {
-    return false;
-  }
-  const std::string_view number = filename.substr(mark + kMark.size());
-  return !number.empty() && std::all_of(number.begin(), number.end(),
-                                        [](unsigned char c) { return std::isdigit(c) != 0; });
-}
 
 struct PartWriter::Impl {
   std::shared_ptr<PartSink> sink;
@@ -66,8 +55,8 @@ void PartWriter::Impl::guard(F write) {
   try {
     write();
   } catch (const parquet::ParquetException& error) {
-    if (sink->write_errno() != 0) {
-      throw_io_error("write", sink->path(), sink->write_errno());
+    if (sink->failure()) {
+      std::rethrow_exception(sink->failure());
     }
     throw Error(ErrorCode::Io, "cannot write " + sink->path().string() + ": " + error.what(),
                 sink->path(), 0);

@@ -9,16 +9,11 @@
 #include <map>
 #include <memory>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "arrow_quant/io/quantized_block.h"
 
 namespace arrow_quant {
-
-// Whether `filename` (no directory) is one that an unfinished part stands under: what a process
-// that died has left, and the next run removes.
-bool is_temporary_part(std::string_view filename);
 
 // Where a block stands in its part.
 struct BlockLocation {

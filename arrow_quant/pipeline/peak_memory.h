@@ -3,7 +3,8 @@
 
 namespace arrow_quant {
 
-// Peak resident memory since the process began, mapped pages included, in MiB.
+// Peak resident memory of this program, mapped pages included, in MiB (VmHWM of proc(5)). Unlike
+// getrusage's figure it does not count the process that started it.
 double peak_memory_mb();
 
 }  // namespace arrow_quant

@@ -287,6 +287,7 @@ bool is_final(ErrorCode code) {
 QuantizationResult quantize_model(const fs::path& model_path, const fs::path& output_path,
                                   const DiffusionQuantConfig& config, const RunHooks& hooks) {
   const auto begin = std::chrono::steady_clock::now();
+  const double flushed_before = flush_seconds();
   const ModelDir model = open_model_dir(model_path, {config.components, config.variant});
   const Plan plan = make_plan(model, config);
   Manifest manifest = begin_manifest(model, plan, config);
@@ -298,6 +299,7 @@ QuantizationResult quantize_model(const fs::path& model_path, const fs::path& ou
   const auto finish = [&](QuantizationResult result, const std::string& message) {
     result.quantization_time_s =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    result.flush_time_s = flush_seconds() - flushed_before;
     result.peak_memory_mb = peak_memory_mb();
     progress.finish(message);
     return result;

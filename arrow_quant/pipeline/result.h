@@ -22,7 +22,8 @@ struct QuantizationResult {
   std::string modality_evidence;
   int bit_width = 0;  // as asked
   double quantization_time_s = 0;
-  double bits_per_weight = 0;        // stored bits of quantized layers, parameters included
+  double flush_time_s = 0;     // of it, spent in flushing to disk (by all runs of the process)
+  double bits_per_weight = 0;  // stored bits of quantized layers, parameters included
   double bits_per_weight_model = 0;  // bits of the part files over all parameters
   int64_t num_quantized = 0;
   int64_t num_kept = 0;

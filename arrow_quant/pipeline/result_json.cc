@@ -108,6 +108,7 @@ std::string to_json(const QuantizationResult& result) {
       {"bits_per_weight_model", number(result.bits_per_weight_model)},
       {"num_quantized", result.num_quantized},
       {"num_kept", result.num_kept},
+      {"flush_time_s", number(result.flush_time_s)},
       {"peak_memory_mb", number(result.peak_memory_mb)},
       {"resumed", result.resumed},
       {"up_to_date", result.up_to_date},

@@ -69,6 +69,7 @@ TEST(ResultJsonTest, AQuantizationResultHasTheKeysOfTheReferenceAndMore) {
   result.modality_evidence = "DiTPipeline";
   result.bit_width = 4;
   result.quantization_time_s = 0.25;
+  result.flush_time_s = 0.125;
   result.bits_per_weight = 4.25;
   result.bits_per_weight_model = 5;
   result.num_quantized = 1;
@@ -83,7 +84,8 @@ TEST(ResultJsonTest, AQuantizationResultHasTheKeysOfTheReferenceAndMore) {
     "quantized_path": "out/model", "compression_ratio": 3.5, "cosine_similarity": 1.0,
     "worst_cosine_similarity": 0.75, "worst_layer": "proj.weight", "sqnr_db": 20.25,
     "model_size_mb": 1.5, "modality": "image", "modality_evidence": "DiTPipeline", "bit_width": 4,
-    "quantization_time_s": 0.25, "bits_per_weight": 4.25, "bits_per_weight_model": 5.0,
+    "quantization_time_s": 0.25, "flush_time_s": 0.125,
+    "bits_per_weight": 4.25, "bits_per_weight_model": 5.0,
     "num_quantized": 1, "num_kept": 1, "peak_memory_mb": 80.0, "resumed": true,
     "up_to_date": false, "warnings": ["a warning"],
     "promotions": [{"name": "proj.weight", "from_bits": 2, "to_bits": 4, "accuracy_before": 0.5,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import struct
-import sys
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,8 +15,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from examples.byte_mdlm import byte_mdlm
 from examples.digits_dit import digits_dit
@@ -27,6 +24,9 @@ from examples.safetensors_numpy import read_folder, read_header
 DIT = digits_dit.MODEL
 MDLM = byte_mdlm.MODEL
 MIB = 1 << 20
+
+# diffusers decorates some models for CUDA as it is imported, and torch warns where there is none.
+pytestmark = pytest.mark.filterwarnings("ignore:CUDA is not available:UserWarning")
 
 
 def block_matrices(headers: Mapping[str, dict[str, Any]], blocks: str) -> dict[str, list[int]]:
