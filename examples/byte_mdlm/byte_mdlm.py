@@ -44,7 +44,7 @@ class ByteMdlm:
 
     def linear(self, name: str, x: Array) -> Array:
         """Apply the linear layer `name` to the last axis of `x`."""
-        flat = x.reshape(-1, x.shape[-1]) @ self.tensors[f"{name}.weight"].T
+        flat: Array = x.reshape(-1, x.shape[-1]) @ self.tensors[f"{name}.weight"].T
         return flat.reshape(*x.shape[:-1], -1)
 
     def norm(self, name: str, x: Array) -> Array:

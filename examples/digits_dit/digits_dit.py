@@ -49,7 +49,7 @@ class DigitsDiT:
 
     def linear(self, name: str, x: Array) -> Array:
         """Apply the linear layer `name` to the last axis of `x`."""
-        flat = x.reshape(-1, x.shape[-1]) @ self.tensors[f"{name}.weight"].T
+        flat: Array = x.reshape(-1, x.shape[-1]) @ self.tensors[f"{name}.weight"].T
         flat += self.tensors[f"{name}.bias"]
         return flat.reshape(*x.shape[:-1], -1)
 
@@ -82,8 +82,9 @@ class DigitsDiT:
         final = self.linear("proj_out_1", silu(self.embed("transformer_blocks.0", conditions)))
         shift, scale = np.split(final[which][:, None], 2, axis=2)
         out = self.linear("proj_out_2", layer_norm(hidden, 1e-6) * (1 + scale) + shift)
-        out = out.reshape(n, side, side, patch, patch, channels).transpose(0, 5, 1, 3, 2, 4)
-        return out.reshape(x.shape)
+        tiles = out.reshape(n, side, side, patch, patch, channels).transpose(0, 5, 1, 3, 2, 4)
+        noise: Array = tiles.reshape(x.shape)
+        return noise
 
     def embed(self, block: str, conditions: NDArray[Any]) -> Array:
         """Return the embedding (k, width) of k pairs of a timestep and a label."""
@@ -166,7 +167,7 @@ def image_grid(images: Array, columns: int = 10, zoom: int = 6) -> NDArray[np.ui
     cells[:n, 1:-1, 1:-1] = np.clip(images[:, 0], -1, 1)
     lined_up = cells.reshape(rows, columns, height + 2, width + 2).swapaxes(1, 2)
     sheet = lined_up.reshape(rows * (height + 2), columns * (width + 2))
-    pixels = np.rint(127.5 - 127.5 * sheet).astype(np.uint8)
+    pixels: NDArray[np.uint8] = np.rint(127.5 - 127.5 * sheet).astype(np.uint8)
     return pixels.repeat(zoom, axis=0).repeat(zoom, axis=1)
 
 
