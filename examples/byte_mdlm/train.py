@@ -255,7 +255,8 @@ def train(args: argparse.Namespace) -> None:
         if step % 250 == 0 or step == args.stop:
             bits = held_out_bits(average, held)
             minutes = (time.monotonic() - started) / 60
-            losses = f"train {recent / (step % 250 or 250) / math.log(2):.3f}  held-out {bits:.3f} bits per byte"
+            mean = recent / (step % 250 or 250) / math.log(2)
+            losses = f"train {mean:.3f}  held-out {bits:.3f} bits per byte"
             print(f"step {step:6d}  {losses}  {minutes:.1f} min", flush=True)
             recent = 0.0
             if step % 1000 == 0 or step == args.stop:
