@@ -415,15 +415,15 @@ def test_a_reader_that_goes_away_is_no_failure(tmp_path: Path) -> None:
     tensors = {f"blocks.{i}.norm.weight": np.zeros(4, np.float32) for i in range(5000)}
     save_file(tensors, directory / "model.safetensors")
     for flags in ([], ["--json"]):
-        process = subprocess.Popen(
+        with subprocess.Popen(
             [PROGRAM, "inspect", directory, *flags],
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        assert process.stdout is not None
-        process.stdout.read(10)
-        process.stdout.close()
-        assert process.wait(timeout=120) == 0
+            stderr=subprocess.DEVNULL,
+        ) as process:
+            assert process.stdout is not None
+            process.stdout.read(10)
+            process.stdout.close()
+            assert process.wait(timeout=120) == 0
 
 
 def test_a_full_disk_under_standard_output_is_a_failure(model: Path) -> None:

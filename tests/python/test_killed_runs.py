@@ -46,7 +46,9 @@ def digest(folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], float]:
+def undisturbed(
+    model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[str, str], float]:
     """The files of a run that was left alone, and how long it took."""
     output = tmp_path_factory.mktemp("undisturbed") / "out"
     begin = time.monotonic()

@@ -50,4 +50,3 @@ def test_the_cpp_snippet_is_what_the_consumer_project_does(tmp_path: Path) -> No
     source = tmp_path / "snippet.cc"
     source.write_text("\n".join([*includes, "void snippet() {", *body, "}", ""]))
     subprocess.run(["g++", "-std=c++20", "-fsyntax-only", f"-I{ROOT}", source], check=True)
-
