@@ -24,9 +24,12 @@ struct Coding {
   ErrorNorm norm = ErrorNorm::P3;  // of the search
 };
 
-// Error sums of one group, in units of the tensor scale. The other sums follow without loss:
-// Σx·y = Σx² − Σx·e and Σy² = Σx² − 2Σx·e + Σe², with e = x − y.
-struct GroupSums {
+// Groups of a row whose error sums are one entry: groups 0 … 15, 16 … 31 and so on.
+inline constexpr size_t kRunGroups = 16;
+
+// Error sums of a run of groups. The other sums follow without loss: Σx·y = Σx² − Σx·e and
+// Σy² = Σx² − 2Σx·e + Σe², with e = x − y.
+struct RunSums {
   float original_sq = 0;     // Σx²; NaN or infinite if a weight is
   float original_error = 0;  // Σx·e
   float error_sq = 0;        // Σe²
@@ -34,8 +37,8 @@ struct GroupSums {
 };
 
 // Groups of one length in rows of floats, and where their results go. Group j of row r starts at
-// x + r · x_stride + j · group_step; the other pointers advance by their own strides a row and by
-// group_step · bits / 8 bytes or one element a group.
+// x + r · x_stride + j · group_step; the other pointers advance by their own strides a row, and by
+// group_step · bits / 8 bytes or one element a group (sums: a run).
 struct GroupTable {
   const float* x = nullptr;
   size_t x_stride = 0;
@@ -48,7 +51,7 @@ struct GroupTable {
   uint16_t* scales = nullptr;
   uint16_t* offsets = nullptr;  // may be null for 8 bits
   size_t params_stride = 0;
-  GroupSums* sums = nullptr;  // null: not measured
+  RunSums* sums = nullptr;  // null: not measured
   size_t sums_stride = 0;
 };
 
@@ -60,8 +63,8 @@ struct Range {
   bool finite = true;  // else the other two are unspecified
 };
 
-// Quantizes every group of the table. Range::finite is always true: a group that is not finite
-// shows in its sums.
+// Quantizes every group of the table. Range::finite is always true: a weight that is not finite
+// shows in the sums.
 Range quantize_groups(const GroupTable& table, const Coding& coding);
 
 // Only the range of every group; the table's outputs are not used.

@@ -67,7 +67,7 @@ struct TestTable {
   std::vector<float> x;
   std::vector<uint8_t> codes;
   std::vector<uint16_t> scales, offsets;
-  std::vector<GroupSums> sums;
+  std::vector<RunSums> sums;
 };
 
 constexpr uint8_t kUntouched = 0xA5;
@@ -78,7 +78,7 @@ TestTable random_table(int bits, std::mt19937& random) {
   const size_t step = sizes[random() % 4];
   GroupTable& g = t.table;
   g.rows = 1 + random() % 5;
-  g.groups_per_row = random() % 3 == 0 ? 1 : 1 + random() % 20;
+  g.groups_per_row = random() % 3 == 0 ? 1 : 1 + random() % 40;
   g.group_step = step;
   // Shorter groups stand alone in their row.
   g.group_size = g.groups_per_row == 1 ? 1 + random() % step : step;
@@ -86,7 +86,7 @@ TestTable random_table(int bits, std::mt19937& random) {
   g.x_stride = cols + random() % 3;
   g.codes_stride = cols * static_cast<size_t>(bits) / 8 + random() % 3;
   g.params_stride = g.groups_per_row + random() % 3;
-  g.sums_stride = g.groups_per_row + random() % 3;
+  g.sums_stride = (g.groups_per_row + kRunGroups - 1) / kRunGroups + random() % 3;
   for (size_t r = 0; r < g.rows; ++r) {
     for (size_t group = 0; group < g.groups_per_row; ++group) {
       const std::vector<float> part = random_weights(step, random);
@@ -118,20 +118,22 @@ void quantize_plainly(TestTable& t, const Coding& coding) {
   const GroupTable& g = t.table;
   const auto bits = static_cast<size_t>(coding.bits);
   for (size_t r = 0; r < g.rows; ++r) {
+    reference::RunMeasure measure;
     for (size_t j = 0; j < g.groups_per_row; ++j) {
+      if (j % kRunGroups == 0) measure = {};
       const std::span<const float> x(g.x + r * g.x_stride + j * g.group_step, g.group_size);
-      const reference::QuantizedGroup group = reference::quantize_group(x, coding);
+      const reference::QuantizedGroup group = reference::quantize_group(x, coding, measure);
       reference::pack_codes(group.codes, coding.bits,
                             &t.codes[r * g.codes_stride + j * g.group_step * bits / 8]);
       t.scales[r * g.params_stride + j] = group.scale;
       if (coding.bits != 8) t.offsets[r * g.params_stride + j] = group.offset;
-      t.sums[r * g.sums_stride + j] = group.sums;
+      t.sums[r * g.sums_stride + j / kRunGroups] = measure.sums();
     }
   }
 }
 
-bool same_bytes(const std::vector<GroupSums>& a, const std::vector<GroupSums>& b) {
-  return std::memcmp(a.data(), b.data(), a.size() * sizeof(GroupSums)) == 0;
+bool same_bytes(const std::vector<RunSums>& a, const std::vector<RunSums>& b) {
+  return std::memcmp(a.data(), b.data(), a.size() * sizeof(RunSums)) == 0;
 }
 
 TEST_P(KernelsTest, QuantizeWritesTheBytesAndSumsOfThePlainLoops) {
@@ -207,7 +209,7 @@ TEST_P(KernelsTest, OneWeightThatIsNotFiniteIsNoticedWhereverItIs) {
         bad_values[random() % 3];
     EXPECT_FALSE(scan_groups(g, 4).finite);
     quantize_groups(g, {4, trial % 2 == 0});
-    EXPECT_FALSE(std::isfinite(t.sums[row * g.sums_stride + group].original_sq));
+    EXPECT_FALSE(std::isfinite(t.sums[row * g.sums_stride + group / kRunGroups].original_sq));
   }
 }
 

@@ -14,14 +14,14 @@ HWY_BEFORE_NAMESPACE();
 namespace arrow_quant::kernels {
 namespace HWY_NAMESPACE {
 
-// Sixteen partial sums of each kind, by index modulo 16.
+// Sixteen partial sums of each kind, by index in the group modulo 16.
 struct PartialSums {
   VF original_sq[kParts];
   VF original_error[kParts];
   VF error_sq[kParts];
   VF max_abs_error[kParts];
 
-  HWY_INLINE PartialSums() {
+  HWY_INLINE void clear() {
     const VF zero = hn::Zero(DF());
     for (size_t part = 0; part < kParts; ++part) {
       original_sq[part] = original_error[part] = error_sq[part] = max_abs_error[part] = zero;
@@ -35,7 +35,7 @@ struct PartialSums {
     max_abs_error[part] = hn::Max(max_abs_error[part], hn::Abs(e));
   }
 
-  HWY_INLINE void store(GroupSums* out) const {
+  HWY_INLINE void store(RunSums* out) const {
     const D4 d4;
     V4 a = fold16<AddOp>(original_sq);
     V4 b = fold16<AddOp>(original_error);
@@ -49,6 +49,32 @@ struct PartialSums {
   }
 };
 
+// The sums of the run that is being quantized; runs go on from tile to tile.
+class RunMeasure {
+ public:
+  HWY_INLINE explicit RunMeasure(const GroupTable& table) : table_(table) { sums_.clear(); }
+
+  // Where the sums of a group go; stores those of the run before, if another begins.
+  HWY_INLINE PartialSums& sums_for(size_t row, size_t group) {
+    RunSums* run = table_.sums + row * table_.sums_stride + group / kRunGroups;
+    if (run != run_) {
+      finish();
+      run_ = run;
+      sums_.clear();
+    }
+    return sums_;
+  }
+
+  HWY_INLINE void finish() {
+    if (run_ != nullptr) sums_.store(run_);
+  }
+
+ private:
+  const GroupTable& table_;
+  RunSums* run_ = nullptr;
+  PartialSums sums_;
+};
+
 template <int kBits, bool kMeasure>
 class GroupEncoder {
  public:
@@ -60,13 +86,13 @@ class GroupEncoder {
   }
 
   // Codes of n weights, one a byte; bytes up to the next multiple of 16 are zero.
-  HWY_INLINE void run(const float* x, size_t n, uint8_t* codes, GroupSums* sums) {
+  HWY_INLINE void run(const float* x, size_t n, uint8_t* codes, PartialSums& sums) {
     const DF df;
     size_t i = 0;
     for (; i + 16 <= n; i += 16) {
       for (size_t part = 0; part < kParts; ++part) {
         const size_t at = i + part * kLanes;
-        encode<false>(hn::LoadU(df, x + at), kLanes, part, codes + at);
+        encode<false>(hn::LoadU(df, x + at), kLanes, part, codes + at, sums);
       }
     }
     if (i < n) {
@@ -75,15 +101,14 @@ class GroupEncoder {
       for (size_t part = 0; part < kParts; ++part) {
         const size_t lane = part * kLanes;
         const size_t valid = n - i > lane ? n - i - lane : 0;
-        encode<true>(hn::Load(df, rest + lane), valid, part, codes + i + lane);
+        encode<true>(hn::Load(df, rest + lane), valid, part, codes + i + lane, sums);
       }
     }
-    if constexpr (kMeasure) partial_.store(sums);
   }
 
  private:
   template <bool kTail>
-  HWY_INLINE void encode(VF x, size_t valid, size_t part, uint8_t* codes) {
+  HWY_INLINE void encode(VF x, size_t valid, size_t part, uint8_t* codes, PartialSums& sums) {
     const DF df;
     const DU du;
     const hn::Rebind<uint8_t, DF> du8;
@@ -100,12 +125,11 @@ class GroupEncoder {
       if constexpr (kBits != 8) restored = hn::Add(restored, offset_);
       VF error = hn::Sub(x, restored);
       if constexpr (kTail) error = hn::IfThenElseZero(hn::FirstN(df, valid), error);
-      partial_.add(part, x, error);
+      sums.add(part, x, error);
     }
   }
 
   VF scale_, inverse_, offset_;
-  PartialSums partial_;
 };
 
 HWY_INLINE void store_params(const Tile& tile, const GroupTable& table, const TileParams& params) {
@@ -115,6 +139,12 @@ HWY_INLINE void store_params(const Tile& tile, const GroupTable& table, const Ti
     store_half(hn::Load(df, params.scale + lane), scales + lane);
     store_half(hn::Load(df, params.offset + lane), offsets + lane);
   }
+  const size_t first = tile.row[0] * table.params_stride + tile.group[0];
+  if (tile.count == kTile && tile.row[kTile - 1] == tile.row[0]) {
+    memcpy(table.scales + first, scales, sizeof(scales));
+    if (table.offsets != nullptr) memcpy(table.offsets + first, offsets, sizeof(offsets));
+    return;
+  }
   for (size_t lane = 0; lane < tile.count; ++lane) {
     const size_t at = tile.row[lane] * table.params_stride + tile.group[lane];
     table.scales[at] = scales[lane];
@@ -123,16 +153,17 @@ HWY_INLINE void store_params(const Tile& tile, const GroupTable& table, const Ti
 }
 
 template <int kBits, bool kMeasure>
-HWY_INLINE void encode_tile(const Tile& tile, const GroupTable& table, const TileParams& params) {
+HWY_INLINE void encode_tile(const Tile& tile, const GroupTable& table, const TileParams& params,
+                            RunMeasure& measure) {
   // Packing starts when all codes are written: loads right behind narrower stores would wait.
   alignas(64) uint8_t codes[kTile][kMaxGroupSize];
   for (size_t lane = 0; lane < tile.count; ++lane) {
-    GroupSums* sums = nullptr;
-    if constexpr (kMeasure) {
-      sums = table.sums + tile.row[lane] * table.sums_stride + tile.group[lane];
-    }
+    // In registers for the length of a group.
+    PartialSums sums;
+    if constexpr (kMeasure) sums = measure.sums_for(tile.row[lane], tile.group[lane]);
     GroupEncoder<kBits, kMeasure>(params.scale[lane], params.offset[lane])
         .run(tile.x[lane], table.group_size, codes[lane], sums);
+    if constexpr (kMeasure) measure.sums_for(tile.row[lane], tile.group[lane]) = sums;
   }
   const size_t step_bytes = table.group_step * kBits / 8;
   for (size_t lane = 0; lane < tile.count; ++lane) {
@@ -157,22 +188,24 @@ template <int kBits, bool kMeasure>
 HWY_INLINE Range quantize_table(const GroupTable& table, const Coding& coding) {
   alignas(64) float columns[kMaxGroupSize * kTile];
   RangeLanes total;
+  RunMeasure measure(table);
   TileCursor cursor(table);
   Tile tile;
   while (cursor.next(tile)) {
     TileRange range;
     TileParams params;
-    range_of_tile(tile, table.group_size, range, total.non_finite());
-    total.add<kBits>(range);
     if (coding.search) {
       transpose_tile(tile, table.group_size, columns);
       search_tile_for<kBits>(coding.norm, columns, table.group_size, range, params);
     } else {
+      range_of_tile<false>(tile, table.group_size, range, total);
       params_of_tile<kBits>(range, params);
     }
+    total.add<kBits>(range);
     store_params(tile, table, params);
-    encode_tile<kBits, kMeasure>(tile, table, params);
+    encode_tile<kBits, kMeasure>(tile, table, params, measure);
   }
+  if constexpr (kMeasure) measure.finish();
   return total.get();
 }
 
@@ -195,7 +228,7 @@ HWY_INLINE Range scan_table(const GroupTable& table) {
   Tile tile;
   while (cursor.next(tile)) {
     TileRange range;
-    range_of_tile(tile, table.group_size, range, total.non_finite());
+    range_of_tile<true>(tile, table.group_size, range, total);
     total.add<kBits>(range);
   }
   return total.get();

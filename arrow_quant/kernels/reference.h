@@ -200,30 +200,43 @@ inline float fold(const std::array<float, 16>& p, bool maximum) {
   return join(join(q[0], q[1]), join(q[2], q[3]));
 }
 
+// Error sums of the groups of a run, taken in order.
+class RunMeasure {
+ public:
+  // i: index in the group.
+  void add(size_t i, float x, float error) {
+    const size_t part = i % 16;
+    original_sq_[part] += x * x;
+    original_error_[part] += x * error;
+    error_sq_[part] += error * error;
+    max_error_[part] = std::max(max_error_[part], std::abs(error));
+  }
+  RunSums sums() const {
+    return {fold(original_sq_, false), fold(original_error_, false), fold(error_sq_, false),
+            fold(max_error_, true)};
+  }
+
+ private:
+  std::array<float, 16> original_sq_{}, original_error_{}, error_sq_{}, max_error_{};
+};
+
 struct QuantizedGroup {
   uint16_t scale = 0;
   uint16_t offset = 0;
   std::vector<uint8_t> codes;  // one a byte, two's complement
-  GroupSums sums;
 };
 
-inline QuantizedGroup quantize_group(std::span<const float> x, const Coding& coding) {
+inline QuantizedGroup quantize_group(std::span<const float> x, const Coding& coding,
+                                     RunMeasure& measure) {
   const Params p = params_of(x, coding);
-  QuantizedGroup group{float_to_half(p.scale), float_to_half(p.offset), {}, {}};
-  std::array<float, 16> original_sq{}, original_error{}, error_sq{}, max_error{};
+  QuantizedGroup group{float_to_half(p.scale), float_to_half(p.offset), {}};
   for (size_t i = 0; i < x.size(); ++i) {
     const float code = nearest_code(coding.bits, x[i], p).code;
     group.codes.push_back(static_cast<uint8_t>(static_cast<int>(code)));
     float restored = p.scale * code;
     if (coding.bits != 8) restored = restored + p.offset;
-    const float error = x[i] - restored;
-    original_sq[i % 16] += x[i] * x[i];
-    original_error[i % 16] += x[i] * error;
-    error_sq[i % 16] += error * error;
-    max_error[i % 16] = std::max(max_error[i % 16], std::abs(error));
+    measure.add(i, x[i], x[i] - restored);
   }
-  group.sums = {fold(original_sq, false), fold(original_error, false), fold(error_sq, false),
-                fold(max_error, true)};
   return group;
 }
 

@@ -69,100 +69,149 @@ HWY_INLINE VF unit_of(VF scale) {
   return hn::Mul(hn::Mul(scale, scale), weight_of<kNorm>(scale));
 }
 
+// v between 0 and the highest code. As integers, positive floats keep their order and negative
+// ones are negative; integer units have time that float adders have not.
+template <int kBits>
+HWY_INLINE VF clamp_to_codes(VF v) {
+  const DF df;
+  if constexpr (kBits == 8) {
+    return hn::Min(hn::Max(v, hn::Set(df, -127.0f)), hn::Set(df, 127.0f));
+  } else {
+    const DI di;
+    const auto highest = hn::BitCast(di, hn::Set(df, static_cast<float>((1 << kBits) - 1)));
+    const auto bits = hn::BitCast(di, v);
+    return hn::BitCast(df, hn::Min(hn::Max(bits, hn::Zero(di)), highest));
+  }
+}
+
 // The code nearest to x, and how far x lies from it, in steps.
 template <int kBits>
 HWY_INLINE void nearest_code(VF x, VF inverse, VF offset, VF& q, VF& d) {
-  const DF df;
-  const VF lowest = hn::Set(df, kBits == 8 ? -127.0f : 0.0f);
-  const VF highest = hn::Set(df, kBits == 8 ? 127.0f : static_cast<float>((1 << kBits) - 1));
-  const VF rounder = hn::Set(df, kRounder);
   const VF t = hn::Mul(kBits == 8 ? x : hn::Sub(x, offset), inverse);
-  q = hn::Sub(hn::Add(hn::Min(hn::Max(t, lowest), highest), rounder), rounder);
+  q = hn::Round(clamp_to_codes<kBits>(t));
   d = hn::Sub(t, q);
 }
 
-template <ErrorNorm kNorm>
-HWY_INLINE VF loss_of(VF d) {
-  if constexpr (kNorm == ErrorNorm::P2) return hn::Mul(d, d);
-  return hn::Mul(hn::Mul(weight_of<kNorm>(d), d), d);
+// Weights of a lane that are worked on side by side: one alone is a long chain of operations.
+// Their contributions are still added one after the other.
+inline constexpr size_t kSideBySide = kLanes == 16 ? 4 : 2;
+
+template <int kBits, size_t kCount>
+HWY_INLINE void nearest_codes(const float* columns, VF inverse, VF offset, VF (&q)[kCount],
+                              VF (&d)[kCount]) {
+  const DF df;
+  VF t[kCount];
+  HWY_UNROLL(4) for (size_t j = 0; j < kCount; ++j) {
+    const VF x = hn::Load(df, columns + j * kTile);
+    t[j] = kBits == 8 ? x : hn::Sub(x, offset);
+  }
+  HWY_UNROLL(4) for (size_t j = 0; j < kCount; ++j) t[j] = hn::Mul(t[j], inverse);
+  HWY_UNROLL(4) for (size_t j = 0; j < kCount; ++j) q[j] = clamp_to_codes<kBits>(t[j]);
+  HWY_UNROLL(4) for (size_t j = 0; j < kCount; ++j) q[j] = hn::Round(q[j]);
+  HWY_UNROLL(4) for (size_t j = 0; j < kCount; ++j) d[j] = hn::Sub(t[j], q[j]);
 }
 
-// Loss of two sets of parameters in one pass.
+// Sums of |error|^p.
 template <int kBits, ErrorNorm kNorm>
-HWY_INLINE void score_two(const float* columns, size_t n, const Params (&p)[2], VF (&loss)[2]) {
-  const DF df;
-  const VF one = hn::Set(df, 1.0f);
-  const VF inverse0 = hn::Div(one, p[0].scale);
-  const VF inverse1 = hn::Div(one, p[1].scale);
-  VF sum0 = hn::Zero(df);
-  VF sum1 = hn::Zero(df);
-  for (size_t i = 0; i < n; ++i) {
-    const VF x = hn::Load(df, columns + i * kTile);
-    VF q, d0, d1;
-    nearest_code<kBits>(x, inverse0, p[0].offset, q, d0);
-    nearest_code<kBits>(x, inverse1, p[1].offset, q, d1);
-    sum0 = hn::Add(sum0, loss_of<kNorm>(d0));
-    sum1 = hn::Add(sum1, loss_of<kNorm>(d1));
+class Scorer {
+ public:
+  HWY_INLINE explicit Scorer(const Params& p) : params_(p) {
+    inverse_ = hn::Div(hn::Set(DF(), 1.0f), p.scale);
+    sum_ = hn::Zero(DF());
   }
-  loss[0] = hn::Mul(sum0, unit_of<kNorm>(p[0].scale));
-  loss[1] = hn::Mul(sum1, unit_of<kNorm>(p[1].scale));
+
+  template <size_t kCount>
+  HWY_INLINE void add(const float* columns) {
+    VF q[kCount], d[kCount], loss[kCount];
+    nearest_codes<kBits>(columns, inverse_, params_.offset, q, d);
+    HWY_UNROLL(4) for (size_t j = 0; j < kCount; ++j) {
+      loss[j] = kNorm == ErrorNorm::P2 ? d[j] : hn::Mul(weight_of<kNorm>(d[j]), d[j]);
+    }
+    HWY_UNROLL(4) for (size_t j = 0; j < kCount; ++j) loss[j] = hn::Mul(loss[j], d[j]);
+    HWY_UNROLL(4) for (size_t j = 0; j < kCount; ++j) sum_ = hn::Add(sum_, loss[j]);
+  }
+
+  HWY_INLINE VF loss() const { return hn::Mul(sum_, unit_of<kNorm>(params_.scale)); }
+
+ private:
+  Params params_;
+  VF inverse_, sum_;
+};
+
+// The sums of a weighted least squares fit of d ≈ a · q + b, beside those of |error|^p.
+template <int kBits, ErrorNorm kNorm>
+class Refiner {
+ public:
+  HWY_INLINE explicit Refiner(const Params& p) : params_(p) {
+    inverse_ = hn::Div(hn::Set(DF(), 1.0f), p.scale);
+    loss_ = wqq_ = wq_ = w_ = wqd_ = wd_ = hn::Zero(DF());
+  }
+
+  template <size_t kCount>
+  HWY_INLINE void add(const float* columns) {
+    VF q[kCount], d[kCount], w[kCount], wd[kCount], wq[kCount];
+    nearest_codes<kBits>(columns, inverse_, params_.offset, q, d);
+    HWY_UNROLL(4) for (size_t j = 0; j < kCount; ++j) w[j] = weight_of<kNorm>(d[j]);
+    HWY_UNROLL(4) for (size_t j = 0; j < kCount; ++j) {
+      wd[j] = kNorm == ErrorNorm::P2 ? d[j] : hn::Mul(w[j], d[j]);
+      wq[j] = kNorm == ErrorNorm::P2 ? q[j] : hn::Mul(w[j], q[j]);
+    }
+    HWY_UNROLL(4) for (size_t j = 0; j < kCount; ++j) {
+      loss_ = hn::Add(loss_, hn::Mul(wd[j], d[j]));
+      wqd_ = hn::Add(wqd_, hn::Mul(wd[j], q[j]));
+      wqq_ = hn::Add(wqq_, hn::Mul(wq[j], q[j]));
+      if constexpr (kBits != 8) {
+        wd_ = hn::Add(wd_, wd[j]);
+        wq_ = hn::Add(wq_, wq[j]);
+        w_ = hn::Add(w_, w[j]);
+      }
+    }
+  }
+
+  HWY_INLINE VF loss() const { return hn::Mul(loss_, unit_of<kNorm>(params_.scale)); }
+
+  // The parameters moved toward the solution; as they were where there is none.
+  HWY_INLINE Params solution(float relaxation) const {
+    const DF df;
+    const VF relaxed = hn::Mul(params_.scale, hn::Set(df, relaxation));
+    VF scale, offset = params_.offset;
+    if constexpr (kBits == 8) {
+      scale = hn::Add(params_.scale, hn::Mul(relaxed, hn::Div(wqd_, wqq_)));
+    } else {
+      const VF squares = hn::Mul(wqq_, w_);
+      const VF determinant = hn::Sub(squares, hn::Mul(wq_, wq_));
+      const VF a = hn::Div(hn::Sub(hn::Mul(wqd_, w_), hn::Mul(wq_, wd_)), determinant);
+      const VF b = hn::Div(hn::Sub(hn::Mul(wqq_, wd_), hn::Mul(wq_, wqd_)), determinant);
+      const auto solvable = hn::Gt(determinant, hn::Mul(squares, hn::Set(df, kSingular)));
+      scale = hn::IfThenElseZero(solvable, hn::Add(params_.scale, hn::Mul(relaxed, a)));
+      offset = hn::Add(offset, hn::Mul(relaxed, b));
+    }
+    // A comparison is false for NaN, so that a fit without a solution changes nothing.
+    const auto valid = hn::And(hn::Gt(scale, hn::Zero(df)), hn::Eq(offset, offset));
+    return {hn::IfThenElse(valid, round_scale(scale), params_.scale),
+            hn::IfThenElse(valid, round_offset(offset), params_.offset)};
+  }
+
+ private:
+  Params params_;
+  VF inverse_;
+  VF loss_, wqq_, wq_, w_, wqd_, wd_;
+};
+
+template <class Sums>
+HWY_INLINE void add_all(const float* columns, size_t n, Sums& sums) {
+  size_t i = 0;
+  for (; i + kSideBySide <= n; i += kSideBySide) {
+    sums.template add<kSideBySide>(columns + i * kTile);
+  }
+  for (; i < n; ++i) sums.template add<1>(columns + i * kTile);
 }
 
 template <int kBits, ErrorNorm kNorm>
 HWY_INLINE VF score(const float* columns, size_t n, const Params& p) {
-  const DF df;
-  const VF inverse = hn::Div(hn::Set(df, 1.0f), p.scale);
-  VF sum = hn::Zero(df);
-  for (size_t i = 0; i < n; ++i) {
-    VF q, d;
-    nearest_code<kBits>(hn::Load(df, columns + i * kTile), inverse, p.offset, q, d);
-    sum = hn::Add(sum, loss_of<kNorm>(d));
-  }
-  return hn::Mul(sum, unit_of<kNorm>(p.scale));
-}
-
-// The weighted least squares fit of d ≈ a · q + b for the codes at `p`, and the loss at `p`.
-template <int kBits, ErrorNorm kNorm>
-HWY_INLINE VF refine(const float* columns, size_t n, float relaxation, Params& p) {
-  const DF df;
-  const VF inverse = hn::Div(hn::Set(df, 1.0f), p.scale);
-  VF loss = hn::Zero(df);
-  VF wqq = loss, wq = loss, w = loss, wqd = loss, wd = loss;
-  for (size_t i = 0; i < n; ++i) {
-    VF q, d;
-    nearest_code<kBits>(hn::Load(df, columns + i * kTile), inverse, p.offset, q, d);
-    const VF weight = weight_of<kNorm>(d);
-    const VF weighted_d = kNorm == ErrorNorm::P2 ? d : hn::Mul(weight, d);
-    const VF weighted_q = kNorm == ErrorNorm::P2 ? q : hn::Mul(weight, q);
-    loss = hn::Add(loss, hn::Mul(weighted_d, d));
-    wqd = hn::Add(wqd, hn::Mul(weighted_d, q));
-    wqq = hn::Add(wqq, hn::Mul(weighted_q, q));
-    if constexpr (kBits != 8) {
-      wd = hn::Add(wd, weighted_d);
-      wq = hn::Add(wq, weighted_q);
-      w = hn::Add(w, weight);
-    }
-  }
-  const VF unit = unit_of<kNorm>(p.scale);
-  const VF relaxed = hn::Mul(p.scale, hn::Set(df, relaxation));
-  const VF zero = hn::Zero(df);
-  VF scale = p.scale, offset = p.offset;
-  if constexpr (kBits == 8) {
-    scale = hn::Add(scale, hn::Mul(relaxed, hn::Div(wqd, wqq)));
-  } else {
-    const VF squares = hn::Mul(wqq, w);
-    const VF determinant = hn::Sub(squares, hn::Mul(wq, wq));
-    const VF a = hn::Div(hn::Sub(hn::Mul(wqd, w), hn::Mul(wq, wd)), determinant);
-    const VF b = hn::Div(hn::Sub(hn::Mul(wqq, wd), hn::Mul(wq, wqd)), determinant);
-    const auto solvable = hn::Gt(determinant, hn::Mul(squares, hn::Set(df, kSingular)));
-    scale = hn::IfThenElseZero(solvable, hn::Add(scale, hn::Mul(relaxed, a)));
-    offset = hn::Add(offset, hn::Mul(relaxed, b));
-  }
-  // A comparison is false for NaN, so that a fit without a solution changes nothing.
-  const auto valid = hn::And(hn::Gt(scale, zero), hn::Eq(offset, offset));
-  p.scale = hn::IfThenElse(valid, round_scale(scale), p.scale);
-  p.offset = hn::IfThenElse(valid, round_offset(offset), p.offset);
-  return hn::Mul(loss, unit);
+  Scorer<kBits, kNorm> scorer(p);
+  add_all(columns, n, scorer);
+  return scorer.loss();
 }
 
 struct Best {
@@ -182,6 +231,19 @@ HWY_INLINE Params grid_around(VF center, VF half_width) {
   const DF df;
   const VF scale = hn::Mul(half_width, hn::Set(df, 2.0f / static_cast<float>((1 << kBits) - 1)));
   return {round_scale(scale), round_offset(hn::Sub(center, half_width))};
+}
+
+HWY_INLINE void range_of_lanes(const float* columns, size_t n, VF& lo, VF& hi) {
+  const DF df;
+  lo = hi = hn::Load(df, columns);
+  for (size_t i = 1; i < n; ++i) {
+    const VF x = hn::Load(df, columns + i * kTile);
+    lo = hn::Min(lo, x);
+    hi = hn::Max(hi, x);
+  }
+  // −0 becomes +0: which of the two a minimum is depends on the order.
+  lo = hn::Add(lo, hn::Zero(df));
+  hi = hn::Add(hi, hn::Zero(df));
 }
 
 // Mean and standard deviation of every lane's group.
@@ -220,15 +282,8 @@ HWY_INLINE Best best_start(const float* columns, size_t n, VF lo, VF hi) {
       starts[count++] = grid_around<kBits>(mean, hn::Mul(deviation, hn::Set(df, c)));
     }
   }
-  Best best;
-  VF loss[2];
-  score_two<kBits, kNorm>(columns, n, {starts[0], starts[1]}, loss);
-  best.params = starts[0];
-  best.loss = loss[0];
-  best.keep(starts[1], loss[1]);
-  score_two<kBits, kNorm>(columns, n, {starts[2], starts[3]}, loss);
-  best.keep(starts[2], loss[0]);
-  best.keep(starts[3], loss[1]);
+  Best best = {starts[0], score<kBits, kNorm>(columns, n, starts[0])};
+  for (size_t i = 1; i < 4; ++i) best.keep(starts[i], score<kBits, kNorm>(columns, n, starts[i]));
   return best;
 }
 
@@ -244,28 +299,33 @@ HWY_INLINE Params search_lanes(const float* columns, size_t n, VF lo, VF hi) {
   }
   Params p = best.params;
   for (int round = 0; round < Plan::kRounds; ++round) {
-    const Params scored = p;
-    best.keep(scored, refine<kBits, kNorm>(columns, n, Plan::kRelaxation, p));
+    Refiner<kBits, kNorm> refiner(p);
+    add_all(columns, n, refiner);
+    best.keep(p, refiner.loss());
+    p = refiner.solution(Plan::kRelaxation);
   }
   best.keep(p, score<kBits, kNorm>(columns, n, p));
   return best.params;
 }
 
 template <int kBits, ErrorNorm kNorm>
-HWY_NOINLINE void search_tile(const float* columns, size_t n, const TileRange& range,
+HWY_NOINLINE void search_tile(const float* columns, size_t n, TileRange& range,
                               TileParams& params) {
   const DF df;
   for (size_t lane = 0; lane < kTile; lane += kLanes) {
-    const Params p = search_lanes<kBits, kNorm>(columns + lane, n, hn::Load(df, range.lo + lane),
-                                                hn::Load(df, range.hi + lane));
+    VF lo, hi;
+    range_of_lanes(columns + lane, n, lo, hi);
+    hn::Store(lo, df, range.lo + lane);
+    hn::Store(hi, df, range.hi + lane);
+    const Params p = search_lanes<kBits, kNorm>(columns + lane, n, lo, hi);
     hn::Store(p.scale, df, params.scale + lane);
     hn::Store(p.offset, df, params.offset + lane);
   }
 }
 
 template <int kBits>
-HWY_INLINE void search_tile_for(ErrorNorm norm, const float* columns, size_t n,
-                                const TileRange& range, TileParams& params) {
+HWY_INLINE void search_tile_for(ErrorNorm norm, const float* columns, size_t n, TileRange& range,
+                                TileParams& params) {
   switch (norm) {
     case ErrorNorm::P2:
       return search_tile<kBits, ErrorNorm::P2>(columns, n, range, params);

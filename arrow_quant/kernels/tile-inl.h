@@ -59,88 +59,6 @@ struct TileRange {
   alignas(64) float hi[kTile];
 };
 
-// The extremes of one group, four partial ones of each. `non_finite` gathers NaN if a weight is.
-HWY_INLINE void range_of_group(const float* x, size_t n, V4& lo4, V4& hi4, VF& non_finite) {
-  const DF df;
-  VF lo[kParts], hi[kParts];
-  const VF first = hn::Set(df, x[0]);
-  for (size_t part = 0; part < kParts; ++part) lo[part] = hi[part] = first;
-  size_t i = 0;
-  for (; i + 16 <= n; i += 16) {
-    hwy::Prefetch(reinterpret_cast<const uint8_t*>(x + i) + kPrefetchBytes);
-    for (size_t part = 0; part < kParts; ++part) {
-      const VF v = hn::LoadU(df, x + i + part * kLanes);
-      lo[part] = hn::Min(lo[part], v);
-      hi[part] = hn::Max(hi[part], v);
-      non_finite = hn::Add(non_finite, hn::Sub(v, v));
-    }
-  }
-  for (; i < n; ++i) {
-    const VF v = hn::Set(df, x[i]);
-    lo[0] = hn::Min(lo[0], v);
-    hi[0] = hn::Max(hi[0], v);
-    non_finite = hn::Add(non_finite, hn::Sub(v, v));
-  }
-  lo4 = fold16<MinOp>(lo);
-  hi4 = fold16<MaxOp>(hi);
-}
-
-HWY_INLINE void range_of_tile(const Tile& tile, size_t n, TileRange& range, VF& non_finite) {
-  const D4 d4;
-  for (size_t quad = 0; quad < kTile; quad += 4) {
-    V4 lo[4], hi[4];
-    for (size_t j = 0; j < 4; ++j) {
-      // Lanes that repeat the first group have it from there.
-      const size_t lane = quad + j;
-      if (lane < tile.count) {
-        range_of_group(tile.x[lane], n, lo[j], hi[j], non_finite);
-      } else {
-        lo[j] = hn::Set(d4, range.lo[0]);
-        hi[j] = hn::Set(d4, range.hi[0]);
-      }
-    }
-    transpose4(lo[0], lo[1], lo[2], lo[3]);
-    transpose4(hi[0], hi[1], hi[2], hi[3]);
-    // Adding zero turns −0 into +0: which of the two a minimum is depends on the order.
-    const V4 zero = hn::Zero(d4);
-    hn::Store(hn::Add(hn::Min(hn::Min(lo[0], lo[1]), hn::Min(lo[2], lo[3])), zero), d4,
-              range.lo + quad);
-    hn::Store(hn::Add(hn::Max(hn::Max(hi[0], hi[1]), hn::Max(hi[2], hi[3])), zero), d4,
-              range.hi + quad);
-    if (tile.count <= quad + 4) {
-      for (size_t lane = tile.count; lane < kTile; ++lane) {
-        range.lo[lane] = range.lo[0];
-        range.hi[lane] = range.hi[0];
-      }
-      break;
-    }
-  }
-}
-
-// columns[i · 16 + lane] = weight i of the lane's group.
-HWY_INLINE void transpose_tile(const Tile& tile, size_t n, float* columns) {
-  const D4 d4;
-  for (size_t quad = 0; quad < kTile; quad += 4) {
-    const float* const* x = tile.x + quad;
-    size_t i = 0;
-    for (; i + 4 <= n; i += 4) {
-      V4 a = hn::LoadU(d4, x[0] + i);
-      V4 b = hn::LoadU(d4, x[1] + i);
-      V4 c = hn::LoadU(d4, x[2] + i);
-      V4 d = hn::LoadU(d4, x[3] + i);
-      transpose4(a, b, c, d);
-      float* out = columns + i * kTile + quad;
-      hn::Store(a, d4, out);
-      hn::Store(b, d4, out + kTile);
-      hn::Store(c, d4, out + 2 * kTile);
-      hn::Store(d, d4, out + 3 * kTile);
-    }
-    for (; i < n; ++i) {
-      for (size_t j = 0; j < 4; ++j) columns[i * kTile + quad + j] = x[j][i];
-    }
-  }
-}
-
 // The range of all groups seen so far, in lanes.
 class RangeLanes {
  public:
@@ -151,7 +69,8 @@ class RangeLanes {
     non_finite_ = hn::Zero(df);
   }
 
-  HWY_INLINE VF& non_finite() { return non_finite_; }
+  // Remembers whether a weight in v is not finite.
+  HWY_INLINE void check_finite(VF v) { non_finite_ = hn::Add(non_finite_, hn::Sub(v, v)); }
 
   template <int kBits>
   HWY_INLINE void add(const TileRange& range) {
@@ -190,6 +109,93 @@ class RangeLanes {
  private:
   VF abs_max_, min_scale_, non_finite_;
 };
+
+// The extremes of one group, four partial ones of each.
+template <bool kCheckFinite>
+HWY_INLINE void range_of_group(const float* x, size_t n, V4& lo4, V4& hi4, RangeLanes& total) {
+  const DF df;
+  VF lo[kParts], hi[kParts];
+  const VF first = hn::Set(df, x[0]);
+  for (size_t part = 0; part < kParts; ++part) lo[part] = hi[part] = first;
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    hwy::Prefetch(reinterpret_cast<const uint8_t*>(x + i) + kPrefetchBytes);
+    for (size_t part = 0; part < kParts; ++part) {
+      const VF v = hn::LoadU(df, x + i + part * kLanes);
+      lo[part] = hn::Min(lo[part], v);
+      hi[part] = hn::Max(hi[part], v);
+      if constexpr (kCheckFinite) total.check_finite(v);
+    }
+  }
+  for (; i < n; ++i) {
+    const VF v = hn::Set(df, x[i]);
+    lo[0] = hn::Min(lo[0], v);
+    hi[0] = hn::Max(hi[0], v);
+    if constexpr (kCheckFinite) total.check_finite(v);
+  }
+  lo4 = fold16<MinOp>(lo);
+  hi4 = fold16<MaxOp>(hi);
+}
+
+template <bool kCheckFinite>
+HWY_INLINE void range_of_tile(const Tile& tile, size_t n, TileRange& range, RangeLanes& total) {
+  const D4 d4;
+  for (size_t quad = 0; quad < kTile; quad += 4) {
+    V4 lo[4], hi[4];
+    for (size_t j = 0; j < 4; ++j) {
+      // Lanes that repeat the first group have it from there.
+      const size_t lane = quad + j;
+      if (lane < tile.count) {
+        range_of_group<kCheckFinite>(tile.x[lane], n, lo[j], hi[j], total);
+      } else {
+        lo[j] = hn::Set(d4, range.lo[0]);
+        hi[j] = hn::Set(d4, range.hi[0]);
+      }
+    }
+    transpose4(lo[0], lo[1], lo[2], lo[3]);
+    transpose4(hi[0], hi[1], hi[2], hi[3]);
+    // Adding zero turns −0 into +0: which of the two a minimum is depends on the order.
+    const V4 zero = hn::Zero(d4);
+    hn::Store(hn::Add(hn::Min(hn::Min(lo[0], lo[1]), hn::Min(lo[2], lo[3])), zero), d4,
+              range.lo + quad);
+    hn::Store(hn::Add(hn::Max(hn::Max(hi[0], hi[1]), hn::Max(hi[2], hi[3])), zero), d4,
+              range.hi + quad);
+    if (tile.count <= quad + 4) {
+      for (size_t lane = tile.count; lane < kTile; ++lane) {
+        range.lo[lane] = range.lo[0];
+        range.hi[lane] = range.hi[0];
+      }
+      break;
+    }
+  }
+}
+
+// columns[i · 16 + lane] = weight i of the lane's group.
+HWY_INLINE void transpose_tile(const Tile& tile, size_t n, float* columns) {
+  const D4 d4;
+  for (size_t quad = 0; quad < kTile; quad += 4) {
+    const float* const* x = tile.x + quad;
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+      for (size_t j = 0; j < 4 && i % 16 == 0; ++j) {
+        hwy::Prefetch(reinterpret_cast<const uint8_t*>(x[j] + i) + kPrefetchBytes);
+      }
+      V4 a = hn::LoadU(d4, x[0] + i);
+      V4 b = hn::LoadU(d4, x[1] + i);
+      V4 c = hn::LoadU(d4, x[2] + i);
+      V4 d = hn::LoadU(d4, x[3] + i);
+      transpose4(a, b, c, d);
+      float* out = columns + i * kTile + quad;
+      hn::Store(a, d4, out);
+      hn::Store(b, d4, out + kTile);
+      hn::Store(c, d4, out + 2 * kTile);
+      hn::Store(d, d4, out + 3 * kTile);
+    }
+    for (; i < n; ++i) {
+      for (size_t j = 0; j < 4; ++j) columns[i * kTile + quad + j] = x[j][i];
+    }
+  }
+}
 
 }  // namespace HWY_NAMESPACE
 }  // namespace arrow_quant::kernels

@@ -23,6 +23,10 @@ kernels::ErrorNorm error_norm(double p) {
   return kernels::ErrorNorm::P3;
 }
 
+size_t runs_of(size_t groups) {
+  return (groups + kernels::kRunGroups - 1) / kernels::kRunGroups;
+}
+
 // The full groups of a chunk, and the shorter ones at the ends of its rows.
 struct ChunkTables {
   kernels::GroupTable full;
@@ -111,22 +115,22 @@ void add_range(const kernels::Range& range, float tensor_scale, RangeStats& stat
   stats.min_scale = std::min(stats.min_scale, tensor_scale * range.min_scale);
 }
 
-// Adds the sums of the groups in order; returns whether all weights were finite.
-bool add_sums(std::span<const kernels::GroupSums> groups, float tensor_scale, ErrorStats& error) {
+// Adds the sums of the runs in order; returns whether all weights were finite.
+bool add_sums(std::span<const kernels::RunSums> runs, float tensor_scale, ErrorStats& error) {
   const double scale = tensor_scale;
   const double scale_sq = scale * scale;
   bool finite = true;
   float max_error = 0;
-  for (const kernels::GroupSums& group : groups) {
-    const double original_sq = group.original_sq;
-    const double original_error = group.original_error;
-    const double error_sq = group.error_sq;
+  for (const kernels::RunSums& run : runs) {
+    const double original_sq = run.original_sq;
+    const double original_error = run.original_error;
+    const double error_sq = run.error_sq;
     error.original_sq += scale_sq * original_sq;
     error.dot += scale_sq * (original_sq - original_error);
     error.restored_sq += scale_sq * (original_sq - 2.0 * original_error + error_sq);
     error.error_sq += scale_sq * error_sq;
-    max_error = std::max(max_error, group.max_abs_error);
-    finite = finite && group.original_sq <= std::numeric_limits<float>::max();
+    max_error = std::max(max_error, run.max_abs_error);
+    finite = finite && run.original_sq <= std::numeric_limits<float>::max();
   }
   error.max_abs_error = std::max(error.max_abs_error, scale * static_cast<double>(max_error));
   return finite;
@@ -134,7 +138,7 @@ bool add_sums(std::span<const kernels::GroupSums> groups, float tensor_scale, Er
 
 // Where a chunk's results go.
 void set_outputs(const RowChunk& chunk, const QuantizeSpec& spec, const CodesOut& out,
-                 kernels::GroupSums* sums, size_t sums_stride, ChunkTables& tables) {
+                 kernels::RunSums* sums, size_t sums_stride, ChunkTables& tables) {
   const size_t first_param = chunk.row * out.params_stride + chunk.col / spec.group_size;
   const auto bits = static_cast<size_t>(bits_of(spec.bit_width));
   kernels::GroupTable& full = tables.full;
@@ -154,7 +158,7 @@ void set_outputs(const RowChunk& chunk, const QuantizeSpec& spec, const CodesOut
   tail.codes += full_groups * spec.group_size * bits / 8;
   tail.scales += full_groups;
   if (tail.offsets != nullptr) tail.offsets += full_groups;
-  tail.sums += full_groups;
+  tail.sums += runs_of(full_groups);
   tables.tail = tail;
 }
 
@@ -180,12 +184,12 @@ void quantize_rows(const RowsView& source, const QuantizeSpec& spec, float tenso
   for_each_chunk(
       source, search ? kSearchChunk : kRtnChunk, 1.0f / tensor_scale, scratch.floats,
       [&](const RowChunk& chunk) {
-        const size_t groups = groups_per_row(chunk.cols, spec.group_size);
-        scratch.work.reserve(chunk.rows * groups * sizeof(kernels::GroupSums));
-        const std::span<kernels::GroupSums> sums(scratch.work.as<kernels::GroupSums>().data(),
-                                                 chunk.rows * groups);
         ChunkTables tables = tables_of(chunk, spec.group_size);
-        set_outputs(chunk, spec, out, sums.data(), groups, tables);
+        const size_t runs = runs_of(tables.full.groups_per_row) + (tables.tail.group_size != 0);
+        scratch.work.reserve(chunk.rows * runs * sizeof(kernels::RunSums));
+        const std::span<kernels::RunSums> sums(scratch.work.as<kernels::RunSums>().data(),
+                                               chunk.rows * runs);
+        set_outputs(chunk, spec, out, sums.data(), runs, tables);
         kernels::Range part = call_on_groups(tables, [&](const kernels::GroupTable& table) {
           return kernels::quantize_groups(table, coding);
         });
