@@ -2,7 +2,8 @@
 
 Runs the installed command line as a user would, prints a table, and writes
 demo-output/samples.png: digits drawn by the original and by each quantized model from the same
-noise, one strip a model. Takes about a minute on two cores. The models' forward passes are plain numpy.
+noise, one strip a model. Takes about a minute on two cores. The models' forward passes are plain
+numpy.
 """
 
 from __future__ import annotations
