@@ -1,4 +1,8 @@
-"""Every snippet of README.md runs as it stands there."""
+"""Every snippet of README.md and of the pages in docs/ runs as it stands there.
+
+The Python snippets of a page are one program, and so are those for the shell. C++ snippets compile,
+as the body of one function; test programs run the same calls.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SNIPPETS = re.findall(r"```(\w+)\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+COMMANDS = {"sh": ["bash", "-e", "-c"], "python": [sys.executable, "-c"]}
+
+
+def code(page: Path, language: str) -> str:
+    snippets = re.findall(r"```(\w+)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    return "\n".join(text for name, text in snippets if name == language)
+
+
+def pages_with(language: str) -> list[object]:
+    return [pytest.param(page, id=page.name) for page in PAGES if code(page, language)]
 
 
 @pytest.fixture
@@ -21,18 +35,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def code(language: str) -> str:
-    return "\n".join(text for name, text in SNIPPETS if name == language)
-
-
-@pytest.mark.parametrize(
-    ("language", "command"), [("sh", ["bash", "-e", "-c"]), ("python", [sys.executable, "-c"])]
-)
-def test_snippets_run(folder: Path, language: str, command: list[str]) -> None:
-    assert code(language)
+def run(language: str, text: str, folder: Path) -> None:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
-        [*command, code(language)],
+        [*COMMANDS[language], text],
         cwd=folder,
         env=os.environ | {"PATH": path},
         capture_output=True,
@@ -42,9 +48,19 @@ def test_snippets_run(folder: Path, language: str, command: list[str]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_cpp_snippet_is_what_the_consumer_project_does(tmp_path: Path) -> None:
-    """It compiles as the body of a function; the consumer project's test runs the same calls."""
-    lines = code("cpp").splitlines()
+@pytest.mark.parametrize("page", pages_with("sh"))
+def test_shell_snippets_run(page: Path, folder: Path) -> None:
+    run("sh", code(page, "sh"), folder)
+
+
+@pytest.mark.parametrize("page", pages_with("python"))
+def test_python_snippets_run(page: Path, folder: Path) -> None:
+    run("python", code(page, "python"), folder)
+
+
+@pytest.mark.parametrize("page", pages_with("cpp"))
+def test_cpp_snippets_compile(page: Path, tmp_path: Path) -> None:
+    lines = code(page, "cpp").splitlines()
     includes = [line for line in lines if line.startswith("#include")]
     body = [line for line in lines if not line.startswith("#include")]
     source = tmp_path / "snippet.cc"
