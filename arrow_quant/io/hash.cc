@@ -1,7 +1,13 @@
 #include "arrow_quant/io/hash.h"
 
+#ifdef ARROW_QUANT_XXHASH_DISPATCH
+#define XXH_STATIC_LINKING_ONLY  // the state's size
+#include <xxh_x86dispatch.h>     // has to follow: it renames functions
+#include <xxhash.h>
+#else
 #define XXH_INLINE_ALL
 #include <xxhash.h>
+#endif
 
 namespace arrow_quant {
 
