@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 #include <new>
+#include <utility>
 
 namespace arrow_quant {
 namespace {
@@ -29,19 +30,40 @@ uint8_t* allocate(size_t size_bytes) {
 
 }  // namespace
 
-void Buffer::Free::operator()(uint8_t* data) const { std::free(data); }
+void Buffer::Free::operator()(uint8_t* data) const {
+  std::free(data);
+}
 
-Buffer::Buffer(size_t size_bytes) : size_bytes_(size_bytes) {
+Buffer::Buffer(size_t size_bytes) : size_bytes_(size_bytes), capacity_bytes_(size_bytes) {
   if (size_bytes != 0) {
     data_.reset(allocate(size_bytes));
   }
 }
 
+Buffer::Buffer(Buffer&& other) noexcept
+    : data_(std::move(other.data_)),
+      size_bytes_(std::exchange(other.size_bytes_, 0)),
+      capacity_bytes_(std::exchange(other.capacity_bytes_, 0)) {}
+
+Buffer& Buffer::operator=(Buffer&& other) noexcept {
+  data_ = std::move(other.data_);
+  size_bytes_ = std::exchange(other.size_bytes_, 0);
+  capacity_bytes_ = std::exchange(other.capacity_bytes_, 0);
+  return *this;
+}
+
 void Buffer::reserve(size_t size_bytes) {
   if (size_bytes > size_bytes_) {
+    resize(size_bytes);
+  }
+}
+
+void Buffer::resize(size_t size_bytes) {
+  if (size_bytes > capacity_bytes_) {
     *this = Buffer();  // free first: both need not exist at once
     *this = Buffer(size_bytes);
   }
+  size_bytes_ = size_bytes;
 }
 
 }  // namespace arrow_quant

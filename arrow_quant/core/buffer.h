@@ -14,6 +14,8 @@ class Buffer {
   Buffer() = default;
   // Throws: std::bad_alloc.
   explicit Buffer(size_t size_bytes);
+  Buffer(Buffer&& other) noexcept;
+  Buffer& operator=(Buffer&& other) noexcept;
 
   uint8_t* data() { return data_.get(); }
   const uint8_t* data() const { return data_.get(); }
@@ -36,12 +38,19 @@ class Buffer {
   // Makes the buffer at least size_bytes large; its contents are lost if it has to grow.
   void reserve(size_t size_bytes);
 
+  // Makes the buffer exactly size_bytes large, in the memory that it has where that is enough;
+  // its contents are unspecified.
+  void resize(size_t size_bytes);
+  // What resize() can give without new memory.
+  size_t capacity_bytes() const { return capacity_bytes_; }
+
  private:
   struct Free {
     void operator()(uint8_t* data) const;
   };
   std::unique_ptr<uint8_t[], Free> data_;
   size_t size_bytes_ = 0;
+  size_t capacity_bytes_ = 0;
 };
 
 }  // namespace arrow_quant

@@ -68,6 +68,14 @@ void AtomicFile::write(std::string_view text) {
   write({reinterpret_cast<const uint8_t*>(text.data()), text.size()});
 }
 
+void AtomicFile::expect(uint64_t size_bytes) {
+  // Where this is refused, writing works as before, or says itself what is wrong.
+  const off_t position = ::lseek(fd_, 0, SEEK_CUR);
+  if (position >= 0 && size_bytes > 0) {
+    ::fallocate(fd_, FALLOC_FL_KEEP_SIZE, position, static_cast<off_t>(size_bytes));
+  }
+}
+
 void AtomicFile::commit() {
   if (const int os_errno = flush_to_disk(fd_); os_errno != 0) {
     throw_io_error("flush to disk", temporary_, os_errno);

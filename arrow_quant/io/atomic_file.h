@@ -31,6 +31,9 @@ class AtomicFile {
   void write(std::span<const uint8_t> bytes);
   void write(std::string_view text);
 
+  // Says that so many bytes will be written next, which makes writing them faster.
+  void expect(uint64_t size_bytes);
+
   // Replaces what stands under the name. At most once; nothing can be written afterwards.
   // Throws: Error(Io).
   void commit();

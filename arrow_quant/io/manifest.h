@@ -40,8 +40,8 @@ struct PartRecord {
   FileRecord file;  // relative to the output
   std::vector<TensorRecord> tensors;
   std::vector<Promotion> promotions;
-  // XXH3-128 of the source bytes of its tensors, in file order: whether a journal still fits.
-  // Not in the manifest.
+  // Of the source up to the end of its last tensor: whether a journal still fits. Not in the
+  // manifest.
   std::string source_digest;
 };
 

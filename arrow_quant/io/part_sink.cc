@@ -43,6 +43,9 @@ void PartSink::flush_pending() {
 }
 
 void PartSink::write_through(std::span<const uint8_t> bytes) {
+  if (bytes.size() > kSliceBytes) {
+    file_.expect(bytes.size());
+  }
   while (!bytes.empty()) {
     const auto slice = bytes.first(std::min(bytes.size(), kSliceBytes));
     hash_.update(slice);

@@ -124,7 +124,7 @@ PartWriter::PartWriter(const std::filesystem::path& path,
 
 PartWriter::~PartWriter() = default;
 
-void PartWriter::append(QuantizedBlock block) {
+void PartWriter::append(QuantizedBlock&& block) {
   if (block.data_size_bytes >
       std::numeric_limits<int32_t>::max() - QuantizedBlock::kDataPrefixBytes) {
     throw Error(ErrorCode::Unsupported,

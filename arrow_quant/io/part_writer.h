@@ -43,8 +43,9 @@ class PartWriter {
   // A quantized block, or a kept one of 64 KiB and more, becomes a row group of its own at once.
   // Kept blocks below 64 KiB share row groups of at most 256 rows: consecutive ones are gathered,
   // and written when 256 are there, another kind follows, or the part is finished.
+  // What is written at once leaves its buffers to the caller; what is gathered is moved from.
   // Throws: Error(Io); Error(Unsupported) for a block of 2 GiB and more, which Parquet cannot hold.
-  void append(QuantizedBlock block);
+  void append(QuantizedBlock&& block);
 
   // Writes the footer, flushes to disk, renames into place. Throws: Error(Io).
   PartInfo finish();

@@ -11,6 +11,7 @@ namespace {
 
 // Blocks in memory beyond this wait, except the one that all others wait for.
 constexpr uint64_t kBlockBudgetBytes = uint64_t{80} << 20;
+constexpr size_t kSpareBytes = size_t{32} << 20;
 constexpr size_t kReadThroughBytes = size_t{4} << 20;
 
 }  // namespace
@@ -51,7 +52,8 @@ ComponentRun::ComponentRun(const PlannedComponent& plan, Context context)
     : plan_(plan),
       context_(std::move(context)),
       labels_{plan.source->name, context_.modality, {}},
-      stream_(std::make_unique<SourceStream>(*plan.source)) {
+      stream_(std::make_unique<SourceStream>(*plan.source)),
+      pool_(kSpareBytes) {
   labels_.source = context_.model->layout == ModelLayout::SingleFile
                        ? context_.model->root
                        : context_.model->root / plan.source->subdir;
@@ -84,7 +86,7 @@ ComponentRecord ComponentRun::run(ComponentRecord finished) {
 size_t ComponentRun::skip_finished_parts(const ComponentRecord& finished) {
   for (size_t part = 0; part < finished.parts.size(); ++part) {
     read_through(plan_.parts[part]);
-    if (stream_->take_part_digest() != finished.parts[part].source_digest) {
+    if (stream_->digest_so_far() != finished.parts[part].source_digest) {
       stream_ = std::make_unique<SourceStream>(*plan_.source);
       return 0;
     }
@@ -201,7 +203,7 @@ bool ComponentRun::fits_in_memory(Running& running, size_t block) const {
 
 void ComponentRun::allocate(Running& running, size_t block) {
   if (running.job.needs_buffer(block)) {
-    running.job.allocate_block(block);
+    running.job.allocate_block(block, pool_);
     in_flight_bytes_ += running.job.block_bytes(block);
     ++running.blocks_in_memory;
   }
@@ -226,7 +228,7 @@ void ComponentRun::process(const Claim& claim, Buffer& bytes, QuantizeScratch& s
       streaming_ = nullptr;
       const size_t part = part_of(claim.running->index);
       if (next_tensor_ == plan_.parts[part].first_tensor + plan_.parts[part].num_tensors) {
-        part_digests_[part] = stream_->take_part_digest();
+        part_digests_[part] = stream_->digest_so_far();
       }
     }
   }
@@ -279,6 +281,9 @@ void ComponentRun::write_ready(std::unique_lock<std::mutex>& lock) {
       }
       writer_->append(std::move(block));
       lock.lock();
+      for (Buffer* const buffer : {&block.data, &block.scales, &block.offsets}) {
+        pool_.give(std::move(*buffer));
+      }
       ++running.next_block;
       --running.blocks_in_memory;
       in_flight_bytes_ -= bytes;

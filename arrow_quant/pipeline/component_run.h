@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "arrow_quant/config/config.h"
+#include "arrow_quant/core/buffer_pool.h"
 #include "arrow_quant/core/cancel.h"
 #include "arrow_quant/core/progress.h"
 #include "arrow_quant/io/manifest.h"
@@ -98,6 +99,7 @@ class ComponentRun {
   Running* streaming_ = nullptr;                        // the one being read
   bool stream_busy_ = false;
   uint64_t in_flight_bytes_ = 0;  // of blocks in memory
+  BufferPool pool_;
   std::map<size_t, std::string> part_digests_;
 
   size_t write_cursor_ = 0;  // the tensor whose blocks are written next

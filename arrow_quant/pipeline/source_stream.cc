@@ -1,17 +1,11 @@
 #include "arrow_quant/pipeline/source_stream.h"
 
 #include "arrow_quant/core/buffer.h"
-#include "arrow_quant/io/hash.h"
 
 namespace arrow_quant {
 
-struct SourceStream::Hashers {
-  Xxh3_128 file;
-  Xxh3_128 part;
-};
-
 SourceStream::SourceStream(const ModelComponent& component)
-    : component_(component), hashers_(std::make_unique<Hashers>()) {}
+    : component_(component), hash_(std::make_unique<Xxh3_128>()) {}
 
 SourceStream::~SourceStream() = default;
 
@@ -19,13 +13,13 @@ void SourceStream::begin_shard(size_t shard) {
   // Files without a tensor pass by on the way.
   for (; next_shard_ <= shard; ++next_shard_) {
     if (next_shard_ > 0) {
-      digests_.push_back(hashers_->file.hex_digest());
+      digests_.push_back(hash_->hex_digest());
     }
-    hashers_->file = Xxh3_128();
+    *hash_ = Xxh3_128();
     const SafetensorsFile& file = component_.shards[next_shard_];
     Buffer header(file.data_begin());
     file.file().read_at(0, header.bytes());
-    hashers_->file.update(header.bytes());
+    hash_->update(header.bytes());
   }
 }
 
@@ -34,20 +28,23 @@ void SourceStream::read(const PlannedTensor& tensor, uint64_t offset, std::span<
     begin_shard(tensor.shard);
   }
   component_.shards[tensor.shard].file().read_at(tensor.info->begin + offset, out);
-  hashers_->file.update(out);
-  hashers_->part.update(out);
+  hash_->update(out);
 }
 
-std::string SourceStream::take_part_digest() {
-  std::string digest = hashers_->part.hex_digest();
-  hashers_->part = Xxh3_128();
-  return digest;
+std::string SourceStream::digest_so_far() const {
+  Xxh3_128 all;
+  for (const std::string& digest : digests_) {
+    all.update({reinterpret_cast<const uint8_t*>(digest.data()), digest.size()});
+  }
+  const std::string begun = hash_->hex_digest();
+  all.update({reinterpret_cast<const uint8_t*>(begun.data()), begun.size()});
+  return all.hex_digest();
 }
 
 std::vector<FileRecord> SourceStream::finish(const std::filesystem::path& root) {
   if (!component_.shards.empty()) {
     begin_shard(component_.shards.size() - 1);
-    digests_.push_back(hashers_->file.hex_digest());
+    digests_.push_back(hash_->hex_digest());
   }
   std::vector<FileRecord> records;
   for (size_t i = 0; i < component_.shards.size(); ++i) {

@@ -1,5 +1,5 @@
 // SourceStream: the bytes of a component's tensors, read once in file order and hashed on the way:
-// a digest of each whole file for the manifest, and one of each part's tensors for the journal.
+// a digest of each whole file for the manifest, and digests on the way for the journal.
 #pragma once
 
 #include <cstdint>
@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "arrow_quant/io/hash.h"
 #include "arrow_quant/io/manifest.h"
 #include "arrow_quant/io/model_dir.h"
 #include "arrow_quant/pipeline/plan.h"
@@ -24,8 +25,8 @@ class SourceStream {
   // cover every byte of every tensor. Throws: Error(Io).
   void read(const PlannedTensor& tensor, uint64_t offset, std::span<uint8_t> out);
 
-  // The digest of the tensors' bytes since the last call.
-  std::string take_part_digest();
+  // The digest of everything up to here: of the files that were read, and of the begun one.
+  std::string digest_so_far() const;
 
   // The component's files with their sizes and hashes, once every tensor was read.
   std::vector<FileRecord> finish(const std::filesystem::path& root);
@@ -33,10 +34,9 @@ class SourceStream {
  private:
   void begin_shard(size_t shard);
 
-  struct Hashers;
   const ModelComponent& component_;
-  std::unique_ptr<Hashers> hashers_;
-  size_t next_shard_ = 0;  // the shards before it have begun
+  std::unique_ptr<Xxh3_128> hash_;  // of the begun file
+  size_t next_shard_ = 0;           // the shards before it have begun
   std::vector<std::string> digests_;
 };
 

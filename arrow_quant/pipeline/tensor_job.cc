@@ -10,7 +10,7 @@
 namespace arrow_quant {
 namespace {
 
-constexpr uint64_t kChunkBytes = uint64_t{1} << 20;       // fits a core's cache with its results
+constexpr uint64_t kChunkBytes = uint64_t{1} << 19;       // fits a core's cache with its results
 constexpr uint64_t kLongRowBytes = uint64_t{4} << 20;     // longer rows are cut
 constexpr int64_t kColumnStep = 256;                      // a multiple of every group size
 constexpr uint64_t kSmallKeptBytes = uint64_t{64} << 10;  // shares a row group (FORMAT.md)
@@ -127,7 +127,7 @@ uint64_t TensorJob::block_bytes(size_t block) const {
   return rows * (packed_row_bytes(cols, *width_) + groups * param_bytes);
 }
 
-void TensorJob::allocate_block(size_t block) {
+void TensorJob::allocate_block(size_t block, BufferPool& pool) {
   QuantizedBlock& data = blocks_[block].data;
   const auto rows = static_cast<size_t>(blocks_[block].range.row_count);
   if (!width_) {
@@ -136,12 +136,12 @@ void TensorJob::allocate_block(size_t block) {
     const auto cols = static_cast<size_t>(tensor_.view.cols);
     const size_t params = rows * groups_per_row(cols, static_cast<size_t>(config_.group_size));
     data.data_size_bytes = rows * packed_row_bytes(cols, *width_);
-    data.scales = Buffer(params * 2);
+    data.scales = pool.take(params * 2);
     if (*width_ != BitWidth::Int8) {
-      data.offsets = Buffer(params * 2);
+      data.offsets = pool.take(params * 2);
     }
   }
-  data.data = Buffer(QuantizedBlock::kDataPrefixBytes + data.data_size_bytes);
+  data.data = pool.take(QuantizedBlock::kDataPrefixBytes + data.data_size_bytes);
 }
 
 void TensorJob::process(size_t index, std::span<const uint8_t> bytes, QuantizeScratch& scratch) {

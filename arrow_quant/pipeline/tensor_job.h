@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "arrow_quant/config/config.h"
+#include "arrow_quant/core/buffer_pool.h"
 #include "arrow_quant/io/quantized_block.h"
 #include "arrow_quant/pipeline/plan.h"
 #include "arrow_quant/pipeline/result.h"
@@ -55,7 +56,7 @@ class TensorJob {
   // Whether process() of this block's chunks needs it in memory, and its size there.
   bool needs_buffer(size_t block) const;
   uint64_t block_bytes(size_t block) const;
-  void allocate_block(size_t block);
+  void allocate_block(size_t block, BufferPool& pool);
 
   // Different chunks may be processed at once. bytes: the chunk's source bytes.
   void process(size_t chunk, std::span<const uint8_t> bytes, QuantizeScratch& scratch);
