@@ -6,13 +6,11 @@
 #include <cstring>
 
 #include "arrow_quant/core/error.h"
+#include "arrow_quant/pipeline/non_finite.h"
 
 namespace arrow_quant {
 namespace {
 
-constexpr uint64_t kChunkBytes = uint64_t{1} << 19;       // fits a core's cache with its results
-constexpr uint64_t kLongRowBytes = uint64_t{4} << 20;     // longer rows are cut
-constexpr int64_t kColumnStep = 256;                      // a multiple of every group size
 constexpr uint64_t kSmallKeptBytes = uint64_t{64} << 10;  // shares a row group (FORMAT.md)
 
 std::string format_value(double value) {
@@ -21,28 +19,12 @@ std::string format_value(double value) {
   return text;
 }
 
-// Index of an element of the [rows, cols] view, in the tensor's own shape: "[3, 0, 17]".
-std::string format_index(const std::vector<int64_t>& shape, int64_t flat) {
-  std::vector<int64_t> index(shape.size());
-  for (size_t axis = shape.size(); axis-- > 0;) {
-    index[axis] = flat % shape[axis];
-    flat /= shape[axis];
-  }
-  std::string text = "[";
-  for (size_t axis = 0; axis < index.size(); ++axis) {
-    text += (axis == 0 ? "" : ", ") + std::to_string(index[axis]);
-  }
-  return text + "]";
-}
-
 }  // namespace
 
 TensorJob::TensorJob(const PlannedTensor& tensor, const DiffusionQuantConfig& config,
                      const Labels& labels)
     : tensor_(tensor), config_(config), labels_(labels), reason_(tensor.decision.reason) {
-  const uint64_t row_bits =
-      static_cast<uint64_t>(tensor.view.cols) * static_cast<uint64_t>(bits_of(tensor.info->dtype));
-  row_bytes_ = row_bits % 8 == 0 ? row_bits / 8 : 0;
+  row_bytes_ = source_row_bytes(tensor);
   width_ = tensor.decision.bit_width;
   if (width_) {
     begin_pass();
@@ -63,8 +45,9 @@ void TensorJob::begin_pass() {
   const MatrixShape& view = tensor_.view;
   const uint64_t stored_row_bytes =
       width_ ? packed_row_bytes(static_cast<size_t>(view.cols), *width_) : row_bytes_;
+  const std::vector<BlockRange> ranges = split_into_blocks(view, stored_row_bytes);
   blocks_.clear();
-  for (const BlockRange& range : split_into_blocks(view, stored_row_bytes)) {
+  for (const BlockRange& range : ranges) {
     blocks_.push_back({range, {}, {}});
   }
   if (!width_ && tensor_.info->size_bytes < kSmallKeptBytes) {
@@ -74,41 +57,9 @@ void TensorJob::begin_pass() {
   } else {
     mode_ = blocks_.size() == 1 ? Mode::Hold : Mode::Measure;
   }
-  cut_into_chunks();
+  chunks_ = cut_into_chunks(tensor_, ranges);
   errors_.assign(chunks_.size(), {});
   ranges_.assign(chunks_.size(), {});
-}
-
-void TensorJob::cut_into_chunks() {
-  chunks_.clear();
-  const int64_t cols = tensor_.view.cols;
-  if (row_bytes_ == 0 || tensor_.info->size_bytes == 0) {
-    // No elements, or rows that end inside a byte: one piece.
-    chunks_.push_back({0, 0, tensor_.view.rows, 0, cols, 0, tensor_.info->size_bytes});
-    return;
-  }
-  const int64_t rows_per_chunk =
-      static_cast<int64_t>(std::max<uint64_t>(1, kChunkBytes / row_bytes_));
-  const uint64_t element_bytes = static_cast<uint64_t>(bits_of(tensor_.info->dtype)) / 8;
-  const int64_t cols_per_chunk =
-      row_bytes_ <= kLongRowBytes || element_bytes == 0
-          ? cols
-          : static_cast<int64_t>(kChunkBytes / element_bytes) / kColumnStep * kColumnStep;
-  for (size_t block = 0; block < blocks_.size(); ++block) {
-    const BlockRange range = blocks_[block].range;
-    const int64_t end = range.row_start + range.row_count;
-    for (int64_t row = range.row_start; row < end; row += rows_per_chunk) {
-      const int64_t rows = std::min(rows_per_chunk, end - row);
-      for (int64_t col = 0; col < cols; col += cols_per_chunk) {
-        const int64_t width = std::min(cols_per_chunk, cols - col);
-        const uint64_t offset =
-            static_cast<uint64_t>(row) * row_bytes_ + static_cast<uint64_t>(col) * element_bytes;
-        const uint64_t bytes = width == cols ? static_cast<uint64_t>(rows) * row_bytes_
-                                             : static_cast<uint64_t>(width) * element_bytes;
-        chunks_.push_back({block, row, rows, col, width, offset, bytes});
-      }
-    }
-  }
 }
 
 bool TensorJob::needs_buffer(size_t block) const {
@@ -211,10 +162,9 @@ TensorJob::Next TensorJob::conclude_measurement() {
   }
   if (range.non_finite) {
     if (config_.on_nonfinite == OnNonFinite::Error) {
-      fail_nonfinite(*range.non_finite);
+      throw_non_finite(labels_.source, *tensor_.info, *range.non_finite);
     }
-    begin_kept("holds " + format_value(range.non_finite->value) + " at " +
-               format_index(tensor_.info->shape, static_cast<int64_t>(range.non_finite->index)));
+    begin_kept(kept_for_non_finite(*tensor_.info, *range.non_finite));
     return Next::Again;
   }
   if (const float scale = choose_tensor_scale(range); scale != tensor_scale_) {
@@ -276,15 +226,6 @@ TensorJob::Next TensorJob::try_more_bits(double accuracy) {
     begin_pass();
   }
   return Next::Again;
-}
-
-void TensorJob::fail_nonfinite(const RangeStats::NonFinite& bad) const {
-  throw Error(ErrorCode::NonFinite,
-              labels_.source.string() + ": tensor '" + tensor_.info->name + "' holds " +
-                  format_value(bad.value) + " at index " +
-                  format_index(tensor_.info->shape, static_cast<int64_t>(bad.index)) +
-                  "; weights must be finite and within float32's range. Repair the model, or keep "
-                  "such tensors as they are with on_nonfinite=\"keep\" (--on-nonfinite keep)");
 }
 
 ErrorStats TensorJob::block_error(size_t block) const {

@@ -16,23 +16,12 @@
 #include "arrow_quant/config/config.h"
 #include "arrow_quant/core/buffer_pool.h"
 #include "arrow_quant/io/quantized_block.h"
+#include "arrow_quant/pipeline/chunk.h"
 #include "arrow_quant/pipeline/plan.h"
 #include "arrow_quant/pipeline/result.h"
 #include "arrow_quant/quant/quantize.h"
 
 namespace arrow_quant {
-
-// A run of elements that is processed at once: whole rows, or a part of one very long row. The cut
-// depends on shape and type alone, since sums are added up in its order.
-struct Chunk {
-  size_t block = 0;
-  int64_t row_start = 0;  // in the tensor
-  int64_t row_count = 0;
-  int64_t col_start = 0;
-  int64_t col_count = 0;
-  uint64_t source_offset = 0;  // within the tensor's bytes
-  uint64_t source_bytes = 0;
-};
 
 class TensorJob {
  public:
@@ -95,14 +84,12 @@ class TensorJob {
 
   void begin_pass();
   void begin_kept(std::string reason);
-  void cut_into_chunks();
   void fill_header(size_t block, BlockHeader& header) const;
   ErrorStats block_error(size_t block) const;
   Next conclude_measurement();
   Next accept(double accuracy);
   Next try_more_bits(double accuracy);
   void set_promotion_cost();
-  [[noreturn]] void fail_nonfinite(const RangeStats::NonFinite& bad) const;
 
   const PlannedTensor& tensor_;
   const DiffusionQuantConfig& config_;

@@ -1,0 +1,19 @@
+// What is said of a weight that is NaN, infinite, or beyond float32's range.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "arrow_quant/io/safetensors.h"
+#include "arrow_quant/quant/quantize.h"
+
+namespace arrow_quant {
+
+// source: the file or folder of the tensor, for the message. Throws: Error(NonFinite).
+[[noreturn]] void throw_non_finite(const std::filesystem::path& source, const TensorInfo& tensor,
+                                   const RangeStats::NonFinite& bad);
+
+// Why its tensor is kept, where the caller wants that.
+std::string kept_for_non_finite(const TensorInfo& tensor, const RangeStats::NonFinite& bad);
+
+}  // namespace arrow_quant
