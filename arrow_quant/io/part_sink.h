@@ -12,7 +12,7 @@
 #include <arrow/io/interfaces.h>
 #include <arrow/result.h>
 
-#include "arrow_quant/io/atomic_file.h"
+#include "arrow_quant/core/atomic_file.h"
 #include "arrow_quant/io/hash.h"
 
 namespace arrow_quant {

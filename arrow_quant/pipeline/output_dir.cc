@@ -10,9 +10,9 @@
 #include <set>
 #include <vector>
 
+#include "arrow_quant/core/atomic_file.h"
 #include "arrow_quant/core/buffer.h"
 #include "arrow_quant/core/error.h"
-#include "arrow_quant/io/atomic_file.h"
 #include "arrow_quant/io/hash.h"
 #include "arrow_quant/io/input_file.h"
 

@@ -4,11 +4,12 @@
 #include <chrono>
 
 #include "arrow_quant/config/options.h"
+#include "arrow_quant/core/atomic_file.h"
 #include "arrow_quant/core/error.h"
 #include "arrow_quant/core/threads.h"
 #include "arrow_quant/core/version.h"
-#include "arrow_quant/io/atomic_file.h"
 #include "arrow_quant/io/component_config.h"
+#include "arrow_quant/io/file_copy.h"
 #include "arrow_quant/io/hash.h"
 #include "arrow_quant/io/totals.h"
 #include "arrow_quant/pipeline/component_run.h"

@@ -8,7 +8,6 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <functional>
 #include <span>
 #include <string_view>
 
@@ -50,11 +49,5 @@ void sync_directory(const std::filesystem::path& path);
 
 // Seconds that this process has spent so far in flushing files and directories to disk.
 double flush_seconds();
-
-// Copies a file's bytes through an AtomicFile; `from` may be a link. Each chunk is shown to
-// `on_chunk` (progress, hashes); what it throws ends the copy and leaves nothing.
-// Throws: Error(Io).
-void copy_file_durably(const std::filesystem::path& from, const std::filesystem::path& to,
-                       const std::function<void(std::span<const uint8_t>)>& on_chunk = {});
 
 }  // namespace arrow_quant

@@ -1,22 +1,17 @@
-#include "arrow_quant/io/atomic_file.h"
+#include "arrow_quant/core/atomic_file.h"
 
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <utility>
 
-#include "arrow_quant/core/buffer.h"
 #include "arrow_quant/core/error.h"
-#include "arrow_quant/io/input_file.h"
 
 namespace arrow_quant {
 namespace {
-
-constexpr size_t kCopyChunkBytes = size_t{1} << 20;
 
 std::atomic<int64_t> flush_nanoseconds{0};
 
@@ -103,23 +98,6 @@ void sync_directory(const std::filesystem::path& path) {
 
 double flush_seconds() {
   return static_cast<double>(flush_nanoseconds.load()) / 1e9;
-}
-
-void copy_file_durably(const std::filesystem::path& from, const std::filesystem::path& to,
-                       const std::function<void(std::span<const uint8_t>)>& on_chunk) {
-  const InputFile source = InputFile::open(from);
-  AtomicFile target(to);
-  Buffer buffer(static_cast<size_t>(std::min<uint64_t>(source.size_bytes(), kCopyChunkBytes)));
-  for (uint64_t offset = 0; offset < source.size_bytes(); offset += buffer.size_bytes()) {
-    const auto chunk = buffer.bytes().first(
-        static_cast<size_t>(std::min<uint64_t>(buffer.size_bytes(), source.size_bytes() - offset)));
-    source.read_at(offset, chunk);
-    target.write(chunk);
-    if (on_chunk) {
-      on_chunk(chunk);
-    }
-  }
-  target.commit();
 }
 
 }  // namespace arrow_quant

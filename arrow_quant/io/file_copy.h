@@ -1,0 +1,17 @@
+// A file's bytes copied from one place to another, whole or not at all.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <span>
+
+namespace arrow_quant {
+
+// Copies a file's bytes through an AtomicFile; `from` may be a link. Each chunk is shown to
+// `on_chunk` (progress, hashes); what it throws ends the copy and leaves nothing.
+// Throws: Error(Io).
+void copy_file_durably(const std::filesystem::path& from, const std::filesystem::path& to,
+                       const std::function<void(std::span<const uint8_t>)>& on_chunk = {});
+
+}  // namespace arrow_quant
