@@ -2,6 +2,8 @@
 #pragma once
 
 #include "arrow_quant/config/config.h"
+#include "arrow_quant/config/environment.h"
+#include "arrow_quant/config/options.h"
 #include "arrow_quant/core/cancel.h"
 #include "arrow_quant/core/error.h"
 #include "arrow_quant/core/progress.h"

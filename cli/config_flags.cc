@@ -2,6 +2,8 @@
 
 #include <variant>
 
+#include "arrow_quant/config/environment.h"
+#include "arrow_quant/config/value_text.h"
 #include "arrow_quant/core/error.h"
 
 namespace arrow_quant::cli {
@@ -16,22 +18,22 @@ std::string with_negation(const std::string& flag) {
   return flag + ",!--no" + flag.substr(1);
 }
 
+bool takes_several(const FieldDoc& field) {
+  return field.kind == OptionKind::StringList || field.kind == OptionKind::IntMap;
+}
+
 std::string type_name(const FieldDoc& field) {
-  return field.kind == OptionKind::Int     ? "INT"
-         : field.kind == OptionKind::Float ? "NUMBER"
-                                           : "TEXT";
+  return field.kind == OptionKind::Int      ? "INT"
+         : field.kind == OptionKind::Float  ? "NUMBER"
+         : field.kind == OptionKind::IntMap ? "NAME=INT"
+                                            : "TEXT";
 }
 
 std::string default_text(const FieldDoc& field) {
-  struct ToText {
-    std::string operator()(std::monostate) const { return ""; }
-    std::string operator()(bool) const { return ""; }
-    std::string operator()(int64_t value) const { return std::to_string(value); }
-    std::string operator()(double value) const { return CLI::detail::to_string(value); }
-    std::string operator()(const std::string& value) const { return value; }
-    std::string operator()(const std::vector<std::string>&) const { return ""; }
-  };
-  return std::visit(ToText(), field.default_value);
+  const bool plain = std::holds_alternative<int64_t>(field.default_value) ||
+                     std::holds_alternative<double>(field.default_value);
+  const auto* const word = std::get_if<std::string>(&field.default_value);
+  return plain ? value_text(field.default_value) : word ? *word : "";
 }
 
 std::string description(const FieldDoc& field) {
@@ -41,7 +43,19 @@ std::string description(const FieldDoc& field) {
     const std::string standard = default_text(field);
     text += standard.empty() ? ")" : "; default " + standard + ")";
   }
-  return text + (field.kind == OptionKind::StringList ? "; may be repeated" : "");
+  return text + (takes_several(field) ? "; may be repeated" : "");
+}
+
+// A file that cannot be read is a wrong flag.
+std::vector<GivenOption> read_config_file(const std::string& path) {
+  try {
+    return read_yaml_options(path);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::Io) {
+      throw;
+    }
+    throw Error(ErrorCode::Configuration, std::string("--config: ") + error.what());
+  }
 }
 
 }  // namespace
@@ -62,8 +76,8 @@ void ConfigFlags::add(CLI::App& app, Flag& flag) {
     flag.option = app.add_flag(with_negation(field.flags), flag.on, description(field));
     return;
   }
-  const auto policy = field.kind == OptionKind::StringList ? CLI::MultiOptionPolicy::TakeAll
-                                                           : CLI::MultiOptionPolicy::TakeLast;
+  const auto policy =
+      takes_several(field) ? CLI::MultiOptionPolicy::TakeAll : CLI::MultiOptionPolicy::TakeLast;
   flag.option = app.add_option(field.flags, flag.texts, description(field))
                     ->type_name(type_name(field))
                     ->expected(1)
@@ -72,30 +86,15 @@ void ConfigFlags::add(CLI::App& app, Flag& flag) {
 }
 
 ConfigValue ConfigFlags::value_of(const Flag& flag) {
-  switch (flag.field->kind) {
-    case OptionKind::Bool:
-      return flag.on;
-    case OptionKind::Int:
-    case OptionKind::Float:
-      return parse_plain_scalar(flag.texts.back());
-    case OptionKind::String:
-      return flag.texts.back();
-    case OptionKind::StringList:
-      return flag.texts;
-  }
-  return {};
+  return flag.field->kind == OptionKind::Bool ? ConfigValue(flag.on)
+                                              : parse_option_texts(*flag.field, flag.texts);
 }
 
 DiffusionQuantConfig ConfigFlags::config() const {
-  std::vector<GivenOption> given;
+  std::vector<GivenOption> given = environment_options();
   if (!config_path_.empty()) {
-    try {
-      given = read_yaml_options(config_path_);
-    } catch (const Error& error) {
-      throw Error(
-          error.code() == ErrorCode::Io ? ErrorCode::Configuration : error.code(),
-          error.code() == ErrorCode::Io ? std::string("--config: ") + error.what() : error.what());
-    }
+    const std::vector<GivenOption> yaml = read_config_file(config_path_);
+    given.insert(given.end(), yaml.begin(), yaml.end());
   }
   for (const Flag& flag : flags_) {
     if (flag.option->count() > 0) {

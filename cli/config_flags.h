@@ -16,7 +16,8 @@ class ConfigFlags {
   // Adds the flags of those options that `wanted` chooses.
   ConfigFlags(CLI::App& app, const std::function<bool(const FieldDoc&)>& wanted);
 
-  // Flags before the file, the file before the profile. To be called after parsing.
+  // Flags before the file, the file before the environment, the environment before the profile.
+  // To be called after parsing.
   // Throws: Error(Configuration), Error(InvalidBitWidth), also for a file that cannot be read.
   DiffusionQuantConfig config() const;
 

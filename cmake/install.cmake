@@ -6,11 +6,11 @@ include(GNUInstallDirs)
 # arrow_quant.h and what it includes; the other headers are the library's own.
 set(_public_headers
   arrow_quant.h
-  config/config.h
+  config/choices.h config/config.h config/environment.h config/options.h
   core/buffer.h core/cancel.h core/dtype.h core/error.h core/progress.h
-  diffusion/modality.h
+  diffusion/modality.h diffusion/thermodynamic.h
   io/layer_report.h io/manifest.h io/quantized_block.h
-  pipeline/inspect.h pipeline/orchestrator.h pipeline/quantized_model.h pipeline/result.h
+  pipeline/inspect.h pipeline/mechanisms.h pipeline/orchestrator.h pipeline/quantized_model.h pipeline/result.h
   quant/bit_width.h quant/metrics.h quant/quantize.h)
 foreach(_header ${_public_headers})
   get_filename_component(_folder "${_header}" DIRECTORY)

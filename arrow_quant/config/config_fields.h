@@ -1,51 +1,21 @@
 // The one list of options: for every field of DiffusionQuantConfig its names, what it allows and
-// one line of documentation. YAML keys, keyword arguments, flags and the manifest follow from it.
+// one line of documentation. YAML keys, keyword arguments, flags, environment variables, the
+// manifest and the documentation follow from it.
 #pragma once
 
-#include <array>
-#include <limits>
-#include <span>
-#include <string_view>
-
-#include "arrow_quant/config/config.h"
-#include "arrow_quant/core/error.h"
+#include "arrow_quant/config/field_info.h"
+#include "arrow_quant/config/thermodynamic_fields.h"
 
 namespace arrow_quant {
-
-struct FieldInfo {
-  std::string_view name;
-  std::string_view alias = {};  // a second name, accepted wherever the first is
-  std::string_view flags = {};  // on the command line, separated by commas; "": none
-  std::string_view doc;
-  std::span<const double> one_of = {};  // numbers: the allowed ones; empty: min … max
-  double min = -std::numeric_limits<double>::infinity();
-  double max = std::numeric_limits<double>::infinity();
-  bool changes_output = true;                 // whether it can change a byte of the output
-  ErrorCode code = ErrorCode::Configuration;  // of the error for a value that is not allowed
-};
-
-// All values of an enumeration that is an option's type; their names are those of to_string.
-template <class Enum>
-inline constexpr std::array<Enum, 0> kEnumerators{};
-template <>
-inline constexpr std::array kEnumerators<Modality>{Modality::Text, Modality::Code, Modality::Image,
-                                                   Modality::Audio};
-template <>
-inline constexpr std::array kEnumerators<DeploymentProfile>{
-    DeploymentProfile::Edge, DeploymentProfile::Local, DeploymentProfile::Cloud};
-template <>
-inline constexpr std::array kEnumerators<QuantMethod>{QuantMethod::Rtn, QuantMethod::Mse};
-template <>
-inline constexpr std::array kEnumerators<OnNonFinite>{OnNonFinite::Error, OnNonFinite::Keep};
 
 inline constexpr double kBitWidths[] = {2, 4, 8};
 inline constexpr double kGroupSizes[] = {32, 64, 128, 256};
 inline constexpr double kErrorNorms[] = {2, 2.5, 3, 4};
+inline constexpr double kActivationBits[] = {4, 8};
 
-// Calls visit(FieldInfo, member) for every field, in the order of the struct. Config is
-// DiffusionQuantConfig or const DiffusionQuantConfig.
+// The options that Python also takes by position, in that order.
 template <class Config, class Visitor>
-void visit_fields(Config& config, Visitor&& visit) {
+void visit_positional_fields(Config& config, Visitor&& visit) {
   visit(FieldInfo{.name = "bit_width",
                   .alias = "bits",
                   .flags = "--bits,--bit-width",
@@ -57,20 +27,44 @@ void visit_fields(Config& config, Visitor&& visit) {
                   .flags = "--modality",
                   .doc = "what the model makes; detected if not given"},
         config.modality);
+  visit(FieldInfo{.name = "num_time_groups",
+                  .flags = "--num-time-groups",
+                  .doc = "groups of timesteps with parameters of their own",
+                  .min = 1,
+                  .max = 1000,
+                  .changes_output = false},
+        config.num_time_groups);
   visit(FieldInfo{.name = "group_size",
                   .flags = "--group-size",
                   .doc = "weights along the input axis that share a scale",
                   .one_of = kGroupSizes},
         config.group_size);
+  visit(
+      FieldInfo{.name = "enable_time_aware",
+                .flags = "--time-aware",
+                .doc = "let parameters differ between groups of timesteps; needs calibration data",
+                .changes_output = false},
+      config.enable_time_aware);
+  visit(FieldInfo{.name = "enable_spatial",
+                  .flags = "--spatial",
+                  .doc = "even out channels before quantizing; needs calibration data",
+                  .changes_output = false},
+        config.enable_spatial);
   visit(FieldInfo{.name = "min_accuracy",
                   .flags = "--min-accuracy",
                   .doc = "cosine similarity below which a layer gets more bits",
                   .min = 0,
                   .max = 1},
         config.min_accuracy);
+  visit(FieldInfo{.name = "calibration_samples",
+                  .flags = "--calibration-samples",
+                  .doc = "how many samples of the calibration data are used",
+                  .min = 1,
+                  .changes_output = false},
+        config.calibration_samples);
   visit(FieldInfo{.name = "deployment_profile",
                   .flags = "--profile,--deployment-profile",
-                  .doc = "sets the defaults of bits, group size and min accuracy",
+                  .doc = "sets the defaults of options that say so",
                   .changes_output = false},
         config.deployment_profile);
   visit(
@@ -79,6 +73,11 @@ void visit_fields(Config& config, Visitor&& visit) {
                 .doc = "stop at the first layer below min accuracy instead of giving it more bits",
                 .changes_output = false},
       config.fail_fast);
+  visit_transition_fields(config.thermodynamic.transition_optimization, visit);
+}
+
+template <class Config, class Visitor>
+void visit_keyword_fields(Config& config, Visitor&& visit) {
   visit(FieldInfo{.name = "num_threads",
                   .flags = "--threads,--num-threads",
                   .doc = "threads to use; 0: as many as this process may use",
@@ -86,6 +85,40 @@ void visit_fields(Config& config, Visitor&& visit) {
                   .max = 1024,
                   .changes_output = false},
         config.num_threads);
+  visit(FieldInfo{.name = "enable_streaming",
+                  .flags = "--streaming",
+                  .doc = "stay within the memory limit instead of working as fast as possible",
+                  .changes_output = false},
+        config.enable_streaming);
+  visit(FieldInfo{.name = "max_memory_limit_mb",
+                  .flags = "--max-memory-mb,--max-memory-limit-mb",
+                  .doc = "memory that a streaming run may use above the idle process, in MiB",
+                  .min = 1,
+                  .changes_output = false},
+        config.max_memory_limit_mb);
+  visit_validation_fields(config.thermodynamic.validation, visit);
+  visit_smoothing_fields(config.thermodynamic.boundary_smoothing, visit);
+  visit(FieldInfo{.name = "calibration_path",
+                  .flags = "--calibration",
+                  .doc = "file with calibration data",
+                  .changes_output = false},
+        config.calibration_path);
+  visit(FieldInfo{.name = "activation_bits",
+                  .flags = "--activation-bits",
+                  .doc = "bits of an activation when the model runs; not quantized if not given",
+                  .one_of = kActivationBits,
+                  .changes_output = false},
+        config.activation_bits);
+  visit(FieldInfo{.name = "activation_mode",
+                  .flags = "--activation-mode",
+                  .doc = "whether activation ranges are taken at run time or from calibration",
+                  .changes_output = false},
+        config.activation_mode);
+  visit(FieldInfo{.name = "quality",
+                  .flags = "--quality",
+                  .doc = "high: methods that take longer and need calibration data",
+                  .changes_output = false},
+        config.quality);
   visit(FieldInfo{.name = "method",
                   .flags = "--method",
                   .doc = "how scales are found: least error, or round to nearest on the range"},
@@ -126,6 +159,14 @@ void visit_fields(Config& config, Visitor&& visit) {
                   .doc = "replace what stands at the output path",
                   .changes_output = false},
         config.overwrite);
+}
+
+// Calls visit(FieldInfo, member) for every field. Config is DiffusionQuantConfig or const
+// DiffusionQuantConfig.
+template <class Config, class Visitor>
+void visit_fields(Config& config, Visitor&& visit) {
+  visit_positional_fields(config, visit);
+  visit_keyword_fields(config, visit);
 }
 
 }  // namespace arrow_quant

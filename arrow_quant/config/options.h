@@ -1,5 +1,6 @@
-// Options by name: the door through which YAML, keyword arguments, flags and the manifest reach the
-// fields of a DiffusionQuantConfig. What the options are stands in config_fields.h.
+// Options by name: the door through which YAML, keyword arguments, flags, the environment and the
+// manifest reach the fields of a DiffusionQuantConfig. What the options are stands in
+// config_fields.h.
 #pragma once
 
 #include <cstdint>
@@ -14,14 +15,15 @@
 namespace arrow_quant {
 
 // std::monostate is null: an option without a value. Enumerations are strings here.
-using ConfigValue =
-    std::variant<std::monostate, bool, int64_t, double, std::string, std::vector<std::string>>;
+using ConfigValue = std::variant<std::monostate, bool, int64_t, double, std::string,
+                                 std::vector<std::string>, NamedInts>;
 
-enum class OptionKind { Bool, Int, Float, String, StringList };
+enum class OptionKind { Bool, Int, Float, String, StringList, IntMap };
 
 struct FieldDoc {
   std::string name;
   std::string alias;  // "bits" for bit_width; else ""
+  std::string path;   // "thermodynamic.validation.enabled"; "" for what is not nested
   std::string flags;  // "--bits,--bit-width"
   std::string doc;
   OptionKind kind = OptionKind::String;
@@ -32,18 +34,21 @@ struct FieldDoc {
   ConfigValue default_value;
 };
 
-// Every option, in the order of the struct.
+// Every option, first those that Python takes by position.
 const std::vector<FieldDoc>& config_field_docs();
+// How many those are.
+size_t num_positional_fields();
 
-// The name of the option that `name` is the name or the alias of.
+// The name of the option that `name` is the name, the alias or the path of.
 // Throws: Error(Configuration) for an unknown name, with the nearest known one.
 std::string_view config_field_name(std::string_view name);
 
-// The value of option `name` (or its alias). Throws: Error(Configuration) for an unknown name.
+// The value of option `name` (or its alias or path). Throws: Error(Configuration) for an unknown
+// name.
 ConfigValue config_get(const DiffusionQuantConfig& config, std::string_view name);
 
-// Sets option `name` (or its alias). Null unsets options that can be unset and empties lists.
-// Numbers are not held against their range: validate() does.
+// Sets option `name` (or its alias or path). Null unsets options that can be unset and empties
+// lists and maps. Numbers are not held against their range: validate() does.
 // Throws: Error(Configuration) for an unknown name and for a value of the wrong type
 // (Error(InvalidBitWidth) for bit_width).
 void config_set(DiffusionQuantConfig& config, std::string_view name, const ConfigValue& value);
@@ -66,8 +71,5 @@ void validate_options(const DiffusionQuantConfig& config, const std::vector<Give
 // What a YAML file gives; see DiffusionQuantConfig::from_yaml. Values are not yet checked.
 std::vector<GivenOption> read_yaml_options(const std::filesystem::path& path);
 std::vector<GivenOption> parse_yaml_options(const std::string& text, const std::string& source);
-
-// Text without quotes as YAML reads it: null, true or false, a decimal number, else a string.
-ConfigValue parse_plain_scalar(std::string_view text);
 
 }  // namespace arrow_quant

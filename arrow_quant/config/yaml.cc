@@ -1,10 +1,11 @@
 // A YAML file → the options it gives. The parser's events are taken as they come, so that no tree
-// is built: a mapping of names to scalars or lists of strings needs none, and what is deeper,
-// aliased or tagged is refused where it begins.
+// is built: a mapping of names to scalars, lists of strings and flat mappings needs none, and what
+// is deeper, aliased or tagged is refused where it begins.
 #include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/exceptions.h>
 #include <yaml-cpp/parser.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <fstream>
 #include <sstream>
@@ -32,7 +33,7 @@ class OptionCollector : public YAML::EventHandler {
   void OnDocumentEnd() override {}
 
   void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
-    take_scalar(mark, anchor, ConfigValue());
+    take_scalar(mark, anchor, ConfigValue(), "null");
   }
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override { refuse_anchor(mark); }
   void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
@@ -46,9 +47,9 @@ class OptionCollector : public YAML::EventHandler {
                        YAML::EmitterStyle::value) override {
     check_anchor(mark, anchor);
     if (state_ != State::Value) {
-      fail(mark, state_ == State::Document ? kMappingNeeded
-                 : state_ == State::Key    ? "an option's name must be text"
-                                           : "a list inside a list is not allowed");
+      fail(mark, state_ == State::List || state_ == State::MapValue
+                     ? "a list inside a value is not allowed"
+                     : needed_here());
     }
     options_.back().value = std::vector<std::string>();
     state_ = State::List;
@@ -57,24 +58,54 @@ class OptionCollector : public YAML::EventHandler {
   void OnMapStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
                   YAML::EmitterStyle::value) override {
     check_anchor(mark, anchor);
-    if (state_ != State::Document) {
-      fail(mark, "a mapping is not allowed here: values are scalars or lists of strings");
+    if (state_ == State::Document) {
+      state_ = State::Key;
+    } else if (state_ == State::Section) {
+      sections_.push_back(entered_);
+      state_ = State::Key;
+    } else if (state_ == State::Value) {
+      options_.back().value = NamedInts();
+      state_ = State::Map;
+    } else {
+      fail(mark, state_ == State::List || state_ == State::MapValue
+                     ? "a mapping inside a value is not allowed"
+                     : needed_here());
     }
-    state_ = State::Key;
   }
-  void OnMapEnd() override { state_ = State::Document; }
+  void OnMapEnd() override {
+    if (state_ == State::Map) {
+      state_ = State::Key;
+    } else if (sections_.empty()) {
+      state_ = State::Document;
+    } else {
+      sections_.pop_back();
+    }
+  }
 
   [[noreturn]] void fail(const YAML::Mark& mark, const std::string& problem) const {
     throw Error(ErrorCode::Configuration, where(mark) + ": " + problem);
   }
 
  private:
-  enum class State { Document, Key, Value, List };
-  static constexpr const char* kMappingNeeded =
-      "a mapping of option names to values is needed, such as \"bit_width: 4\"";
+  // What comes next: a key, at the top or in a section; the mapping of a section; the value of an
+  // option, or an entry of it.
+  enum class State { Document, Key, Section, Value, List, Map, MapValue };
 
   std::string where(const YAML::Mark& mark) const {
     return mark.is_null() ? source_ : source_ + ":" + std::to_string(mark.line + 1);
+  }
+
+  std::string needed_here() const {
+    switch (state_) {
+      case State::Document:
+        return "a mapping of option names to values is needed, such as \"bit_width: 4\"";
+      case State::Section:
+        return entered_ + ": a mapping of its options to values is needed";
+      case State::Map:
+        return options_.back().name + ": a name in a mapping must be text";
+      default:
+        return "an option's name must be text";
+    }
   }
 
   void check_anchor(const YAML::Mark& mark, YAML::anchor_t anchor) const {
@@ -88,13 +119,15 @@ class OptionCollector : public YAML::EventHandler {
 
   // text: a scalar as it was written; a key is taken by it.
   void take_scalar(const YAML::Mark& mark, YAML::anchor_t anchor, ConfigValue value,
-                   const std::string& text = "null") {
+                   const std::string& text) {
     check_anchor(mark, anchor);
     switch (state_) {
       case State::Document:
+      case State::Section:
         if (!std::holds_alternative<std::monostate>(value)) {
-          fail(mark, kMappingNeeded);
+          fail(mark, needed_here());
         }
+        state_ = state_ == State::Section ? State::Key : State::Document;
         return;
       case State::Key:
         add_key(mark, text);
@@ -106,11 +139,23 @@ class OptionCollector : public YAML::EventHandler {
       case State::List:
         add_list_entry(mark, value);
         return;
+      case State::Map:
+        add_map_name(mark, text);
+        return;
+      case State::MapValue:
+        set_map_value(mark, value);
+        return;
     }
   }
 
   void add_key(const YAML::Mark& mark, const std::string& name) {
-    const std::string field = known_name(mark, name);
+    const std::string path = sections_.empty() ? name : sections_.back() + "." + name;
+    if (is_section(path)) {
+      entered_ = path;
+      state_ = State::Section;
+      return;
+    }
+    const std::string field = known_name(mark, path);
     for (const GivenOption& earlier : options_) {
       if (earlier.name == field) {
         fail(mark, "option " + field + " stands twice, first at " + earlier.where);
@@ -118,6 +163,12 @@ class OptionCollector : public YAML::EventHandler {
     }
     options_.push_back({field, ConfigValue(), where(mark)});
     state_ = State::Value;
+  }
+
+  static bool is_section(const std::string& path) {
+    const auto& fields = config_field_docs();
+    return std::any_of(fields.begin(), fields.end(),
+                       [&](const FieldDoc& field) { return field.path.starts_with(path + "."); });
   }
 
   std::string known_name(const YAML::Mark& mark, const std::string& name) const {
@@ -137,9 +188,32 @@ class OptionCollector : public YAML::EventHandler {
         .push_back(std::get<std::string>(entry));
   }
 
+  void add_map_name(const YAML::Mark& mark, const std::string& name) {
+    auto& map = std::get<NamedInts>(options_.back().value);
+    for (const auto& [earlier, number] : map) {
+      if (earlier == name) {
+        fail(mark, options_.back().name + ": " + value_text(name) + " stands twice");
+      }
+    }
+    map.emplace_back(name, 0);
+    state_ = State::MapValue;
+  }
+
+  void set_map_value(const YAML::Mark& mark, const ConfigValue& value) {
+    auto& [name, number] = std::get<NamedInts>(options_.back().value).back();
+    if (!std::holds_alternative<int64_t>(value)) {
+      fail(mark, options_.back().name + ": " + value_text(name) + " is " + value_text(value) +
+                     ": values in a mapping are integers");
+    }
+    number = std::get<int64_t>(value);
+    state_ = State::Map;
+  }
+
   std::string source_;
   std::vector<GivenOption> options_;
   State state_ = State::Document;
+  std::vector<std::string> sections_;  // the paths of those around the next key
+  std::string entered_;                // the one whose mapping comes next
   int documents_ = 0;
 };
 

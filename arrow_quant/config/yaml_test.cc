@@ -2,11 +2,13 @@
 #include <gtest/gtest.h>
 
 #include <cerrno>
+#include <cmath>
 #include <fstream>
 #include <random>
 
 #include "arrow_quant/config/config.h"
 #include "arrow_quant/config/options.h"
+#include "arrow_quant/config/value_text.h"
 #include "arrow_quant/core/error.h"
 
 namespace arrow_quant {
@@ -46,10 +48,38 @@ max_part_size_mb: +64
 }
 
 TEST(YamlTest, AFileWithoutOptionsGivesTheDefaults) {
-  for (const char* const text : {"", "\n\n", "# only a comment\n", "---\n", "---\n...\n", "{}",
-                                 "null", "modality:\nvariant: ~\ncomponents:\n", "\xEF\xBB\xBF"}) {
+  for (const char* const text :
+       {"", "\n\n", "# only a comment\n", "---\n", "---\n...\n", "{}", "null",
+        "modality:\nvariant: ~\ncomponents:\nthermodynamic:\n", "\xEF\xBB\xBF"}) {
     EXPECT_EQ(DiffusionQuantConfig::from_yaml_text(text, "c.yaml"), DiffusionQuantConfig()) << text;
   }
+}
+
+TEST(YamlTest, OptionsOfASectionStandNestedOrByTheirFlatNames) {
+  DiffusionQuantConfig expected;
+  expected.thermodynamic.validation = {true, 0.5, false};
+  expected.thermodynamic.transition_optimization.beta_schedule = BetaSchedule::Cosine;
+  for (const char* const text : {
+           "thermodynamic:\n  validation:\n    enabled: true\n    smoothness_threshold: 0.5\n"
+           "    log_violations: false\n  boundary_smoothing:\n"
+           "  transition_optimization: {beta_schedule: cosine}\nmodality: ~\n",
+           "enable_markov_validation: true\nsmoothness_threshold: 0.5\nlog_violations: false\n"
+           "beta_schedule: cosine\n",
+           "thermodynamic.validation.enabled: true\nthermodynamic: {validation: "
+           "{smoothness_threshold: 0.5, log_violations: false}}\nbeta_schedule: cosine\n",
+       }) {
+    EXPECT_EQ(DiffusionQuantConfig::from_yaml_text(text, "c.yaml"), expected) << text;
+  }
+}
+
+TEST(YamlTest, AMappingGivesNamesWithNumbersInTheirOrder) {
+  const auto given = parse_yaml_options(
+      "components:\n  're:^b': 4\n  a b: 8\nmodality: image\nvariant: {}\n", "c.yaml");
+  ASSERT_EQ(given.size(), 3u);
+  EXPECT_EQ(given[0].value, ConfigValue(NamedInts{{"re:^b", 4}, {"a b", 8}}));
+  EXPECT_EQ(given[0].where, "c.yaml:1");
+  EXPECT_EQ(given[1].name, "modality");
+  EXPECT_EQ(given[2].value, ConfigValue(NamedInts()));
 }
 
 TEST(YamlTest, TheProfileSetsTheDefaultsOfWhatIsNotGiven) {
@@ -76,7 +106,7 @@ TEST(YamlTest, WhatIsNotAllowedIsRefusedWithItsLine) {
       {"group_size: 0x40\n",
        "c.yaml:1: group_size = \"0x40\": an integer is needed; allowed are 32, 64, 128, 256"},
       {"num_threads: 99999999999999999999\n",
-       "c.yaml:1: num_threads = 1e+20: an integer is needed; allowed is 0 … 1024"},
+       "c.yaml:1: num_threads = 1.0e+20: an integer is needed; allowed is 0 … 1024"},
       {"min_accuracy: .nan\n",
        "c.yaml:1: min_accuracy = \".nan\": a number is needed; allowed is 0 … 1"},
       {"min_accuracy: nan\n",
@@ -90,11 +120,28 @@ TEST(YamlTest, WhatIsNotAllowedIsRefusedWithItsLine) {
        "c.yaml:1: components = \"unet\": a list of strings is needed, such as [\"name\"]"},
       {"components:\n  - 1\n", "c.yaml:2: components: entry 1 is not a string; put it in quotes"},
       {"components:\n  -\n", "c.yaml:3: components: entry null is not a string; put it in quotes"},
-      {"components: [[unet]]\n", "c.yaml:1: a list inside a list is not allowed"},
-      {"components: [{a: b}]\n",
-       "c.yaml:1: a mapping is not allowed here: values are scalars or lists of strings"},
-      {"method:\n  name: mse\n",
-       "c.yaml:2: a mapping is not allowed here: values are scalars or lists of strings"},
+      {"components: [[unet]]\n", "c.yaml:1: a list inside a value is not allowed"},
+      {"components: [{a: b}]\n", "c.yaml:1: a mapping inside a value is not allowed"},
+      {"components: {a: [b]}\n", "c.yaml:1: a list inside a value is not allowed"},
+      {"components: {a: {b: 4}}\n", "c.yaml:1: a mapping inside a value is not allowed"},
+      {"components: {[a]: 4}\n", "c.yaml:1: components: a name in a mapping must be text"},
+      {"components: {a: 4, a: 8}\n", "c.yaml:1: components: \"a\" stands twice"},
+      {"components:\n  a: mse\n",
+       "c.yaml:2: components: \"a\" is \"mse\": values in a mapping are integers"},
+      {"method: {a: 4, b: 8}\n", "c.yaml:1: method = {\"a\": 4, \"b\": 8}: allowed are rtn, mse"},
+      {"thermodynamic: 4\n",
+       "c.yaml:1: thermodynamic: a mapping of its options to values is needed"},
+      {"thermodynamic:\n  validation: [1]\n",
+       "c.yaml:2: thermodynamic.validation: a mapping of its options to values is needed"},
+      {"thermodynamic:\n  validation:\n    enabeld: true\n",
+       "c.yaml:3: unknown option \"thermodynamic.validation.enabeld\": did you mean "
+       "thermodynamic.validation.enabled?"},
+      {"thermodynamic:\n  boundary_smoothing:\n    window_size: 0\n",
+       "c.yaml:3: window_size = 0: allowed is 1 … 1000"},
+      {"markov_weight: 1\nthermodynamic:\n  transition_optimization:\n    markov_weight: 1\n",
+       "c.yaml:4: option markov_weight stands twice, first at c.yaml:1"},
+      {"thermodynamic:\n  validation: &v\n    enabled: true\n",
+       "c.yaml:2: anchors and aliases are not allowed: write the value out"},
       {"- bits\n",
        "c.yaml:1: a mapping of option names to values is needed, such as \"bit_width: 4\""},
       {"bits\n",
@@ -144,6 +191,7 @@ TEST(YamlTest, TextThatWouldGrowOrNestWithoutBoundIsRefused) {
       "a: &a [x]\nb: &b [*a, *a]\nc: &c [*b, *b]\n",
       repeated("x", (1 << 20) + 1),
       repeated("k: 1\n", 100000),
+      "thermodynamic: " + repeated("{validation: ", 50000),
   };
   for (const std::string& text : texts) {
     EXPECT_THROW(DiffusionQuantConfig::from_yaml_text(text, "c.yaml"), Error) << text.substr(0, 20);
@@ -183,6 +231,63 @@ TEST(YamlTest, AnyBytesGiveAConfigOrAnError) {
   EXPECT_LT(refused, 3000);
 }
 
+// Text of characters that YAML, strings or terminals treat in their own ways.
+std::string odd_text(std::mt19937& random) {
+  static const std::vector<std::string> pieces = {
+      "a",  " ", "\"",  "'",    "\\", "\n",     "\r",     "\t",         ":", "#",
+      "- ", "{", "}",   "\x7f", "é",  "\u0085", "\u2028", "\U0001F600", "%", std::string(1, '\0'),
+      "~",  "4", "null"};
+  std::string text;
+  for (size_t length = 1 + random() % 8; length > 0; --length) {
+    text += pieces[random() % pieces.size()];
+  }
+  return text;
+}
+
+TEST(YamlTest, WhatIsWrittenReadsBackExactly) {
+  std::mt19937 random(7);
+  std::uniform_real_distribution<double> exponent(-300, 300);
+  for (int run = 0; run < 500; ++run) {
+    auto config = DiffusionQuantConfig::from_profile(static_cast<DeploymentProfile>(run % 3));
+    config.variant = odd_text(random);
+    config.components = {odd_text(random), odd_text(random)};
+    config.activation_bits = run % 2 == 0 ? std::optional<int64_t>(4) : std::nullopt;
+    config.min_accuracy = std::generate_canonical<double, 64>(random);
+    config.thermodynamic.validation.enabled = run % 2 == 0;
+    config.thermodynamic.boundary_smoothing.interpolation =
+        static_cast<InterpolationMethod>(run % 3);
+    config.thermodynamic.transition_optimization.markov_weight = std::pow(10, exponent(random));
+    config.thermodynamic.transition_optimization.learning_rate = std::pow(10, exponent(random));
+    const std::string text = config.to_yaml_text();
+    EXPECT_EQ(DiffusionQuantConfig::from_yaml_text(text, "c.yaml"), config) << text;
+  }
+}
+
+TEST(YamlTest, ASectionIsWrittenNestedAndOnce) {
+  DiffusionQuantConfig config;
+  config.components = {"a\"b"};
+  const std::string text = config.to_yaml_text();
+  EXPECT_THAT(text, testing::StartsWith("bit_width: 4\nmodality: null\n"));
+  EXPECT_THAT(text, HasSubstr("\ncomponents: [\"a\\\"b\"]\n"));
+  EXPECT_THAT(text, testing::EndsWith("thermodynamic:\n"
+                                      "  boundary_smoothing:\n"
+                                      "    enabled: false\n"
+                                      "    window_size: 5\n"
+                                      "    interpolation: \"linear\"\n"
+                                      "  transition_optimization:\n"
+                                      "    enabled: false\n"
+                                      "    markov_weight: 0.1\n"
+                                      "    entropy_weight: 0.05\n"
+                                      "    learning_rate: 0.01\n"
+                                      "    max_iterations: 50\n"
+                                      "    convergence_threshold: 0.0001\n"
+                                      "    beta_schedule: \"linear\"\n"
+                                      "  validation:\n"
+                                      "    enabled: false\n"
+                                      "    smoothness_threshold: 0.25\n"
+                                      "    log_violations: true\n"));
+}
+
 class YamlFileTest : public testing::Test {
  protected:
   std::filesystem::path path_ = std::filesystem::path(testing::TempDir()) / "yaml_file_test.yaml";
@@ -214,6 +319,29 @@ TEST_F(YamlFileTest, AFileThatCannotBeReadIsAnIoError) {
       EXPECT_EQ(error.path(), path);
     }
   }
+}
+
+TEST_F(YamlFileTest, AFileIsWrittenWholeOrNotAtAll) {
+  DiffusionQuantConfig config;
+  config.bit_width = 2;
+  config.to_yaml(path_);
+  EXPECT_EQ(DiffusionQuantConfig::from_yaml(path_), config);
+  const auto refused = [&](const std::filesystem::path& path) {
+    try {
+      config.to_yaml(path);
+    } catch (const Error& error) {
+      return error.code();
+    }
+    return ErrorCode::Cancelled;
+  };
+  config.group_size = 100;
+  EXPECT_EQ(refused(path_), ErrorCode::Configuration);
+  config.group_size = 64;
+  config.variant = "\xFF";
+  EXPECT_EQ(refused(path_), ErrorCode::Configuration);
+  EXPECT_EQ(DiffusionQuantConfig::from_yaml(path_).group_size, 128);
+  config.variant.reset();
+  EXPECT_EQ(refused(path_ / "below a file"), ErrorCode::Io);
 }
 
 TEST(YamlTest, PlainScalarsAreTypedLikeYaml) {

@@ -13,6 +13,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+using NumberByName = std::vector<std::pair<std::string, int64_t>>;
+
 Json options_json(const std::map<std::string, OptionValue>& options) {
   Json json = Json::object();
   for (const auto& [name, value] : options) {
@@ -20,6 +22,12 @@ Json options_json(const std::map<std::string, OptionValue>& options) {
         [](const auto& v) -> Json {
           if constexpr (std::is_same_v<std::decay_t<decltype(v)>, std::monostate>) {
             return nullptr;
+          } else if constexpr (std::is_same_v<std::decay_t<decltype(v)>, NumberByName>) {
+            Json object = Json::object();
+            for (const auto& [key, number] : v) {
+              object[key] = number;
+            }
+            return object;
           } else {
             return v;
           }
@@ -35,6 +43,13 @@ OptionValue option_value(const Json& json) {
   if (json.is_number()) return json.get<double>();
   if (json.is_string()) return json.get<std::string>();
   if (json.is_array()) return json.get<std::vector<std::string>>();
+  if (json.is_object()) {
+    NumberByName map;
+    for (const auto& [key, number] : json.items()) {
+      map.emplace_back(key, number.get<int64_t>());
+    }
+    return map;
+  }
   return std::monostate{};
 }
 

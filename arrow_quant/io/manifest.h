@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -57,9 +58,11 @@ struct SkippedRecord {
   std::string reason;
 };
 
-// An option as the manifest records it.
+// An option as the manifest records it: null, a scalar, a list of strings, or names with a number
+// each, in their order.
 using OptionValue =
-    std::variant<std::monostate, bool, int64_t, double, std::string, std::vector<std::string>>;
+    std::variant<std::monostate, bool, int64_t, double, std::string, std::vector<std::string>,
+                 std::vector<std::pair<std::string, int64_t>>>;
 
 std::string to_json(const std::map<std::string, OptionValue>& options);
 

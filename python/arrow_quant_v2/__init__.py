@@ -25,7 +25,19 @@ if ".".join(_pyarrow.__version__.split(".")[:2]) != _PYARROW_MINOR:
         f"{_pyarrow.__version__}: {_REMEDY}"
     )
 
-from arrow_quant_v2._core import DiffusionQuantConfig  # noqa: E402
+from arrow_quant_v2._core import (  # noqa: E402
+    BoundarySmoothingConfig,
+    DiffusionQuantConfig,
+    ThermodynamicConfig,
+    TransitionOptimizationConfig,
+    ValidationConfig,
+)
+from arrow_quant_v2.enums import (  # noqa: E402
+    BetaSchedule,
+    DeploymentProfile,
+    InterpolationMethod,
+    Modality,
+)
 from arrow_quant_v2.errors import (  # noqa: E402
     ArrowQuantError,
     ConfigurationError,
@@ -39,12 +51,20 @@ from arrow_quant_v2.quantizer import ArrowQuantV2, inspect_model  # noqa: E402
 __all__ = [
     "ArrowQuantError",
     "ArrowQuantV2",
+    "BetaSchedule",
+    "BoundarySmoothingConfig",
     "ConfigurationError",
+    "DeploymentProfile",
     "DiffusionQuantConfig",
+    "InterpolationMethod",
+    "Modality",
     "ModelNotFoundError",
     "QuantizationError",
     "QuantizedModel",
     "QuantizedTensor",
+    "ThermodynamicConfig",
+    "TransitionOptimizationConfig",
+    "ValidationConfig",
     "ValidationError",
     "__version__",
     "inspect_model",

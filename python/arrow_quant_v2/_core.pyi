@@ -4,17 +4,117 @@ from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 
+class ValidationConfig:
+    def __init__(
+        self,
+        *,
+        enabled: bool = False,
+        smoothness_threshold: float = 0.25,
+        log_violations: bool = True,
+    ) -> None: ...
+    __hash__: ClassVar[None]  # type: ignore[assignment]
+    enabled: bool
+    smoothness_threshold: float
+    log_violations: bool
+    def __eq__(self, other: object) -> bool: ...
+    def __getstate__(self) -> dict[str, Any]: ...
+    def __setstate__(self, state: dict[str, Any]) -> None: ...
+
+class BoundarySmoothingConfig:
+    def __init__(
+        self,
+        *,
+        enabled: bool = False,
+        window_size: int = 5,
+        interpolation: str = "linear",
+    ) -> None: ...
+    __hash__: ClassVar[None]  # type: ignore[assignment]
+    enabled: bool
+    window_size: int
+    interpolation: str
+    def __eq__(self, other: object) -> bool: ...
+    def __getstate__(self) -> dict[str, Any]: ...
+    def __setstate__(self, state: dict[str, Any]) -> None: ...
+
+class TransitionOptimizationConfig:
+    def __init__(
+        self,
+        *,
+        enabled: bool = False,
+        markov_weight: float = 0.1,
+        entropy_weight: float = 0.05,
+        learning_rate: float = 0.01,
+        max_iterations: int = 50,
+        convergence_threshold: float = 0.0001,
+        beta_schedule: str = "linear",
+    ) -> None: ...
+    __hash__: ClassVar[None]  # type: ignore[assignment]
+    enabled: bool
+    markov_weight: float
+    entropy_weight: float
+    learning_rate: float
+    max_iterations: int
+    convergence_threshold: float
+    beta_schedule: str
+    def __eq__(self, other: object) -> bool: ...
+    def __getstate__(self) -> dict[str, Any]: ...
+    def __setstate__(self, state: dict[str, Any]) -> None: ...
+
+class ThermodynamicConfig:
+    def __init__(
+        self,
+        *,
+        validation: ValidationConfig | None = None,
+        boundary_smoothing: BoundarySmoothingConfig | None = None,
+        transition_optimization: TransitionOptimizationConfig | None = None,
+    ) -> None: ...
+    __hash__: ClassVar[None]  # type: ignore[assignment]
+    validation: ValidationConfig
+    boundary_smoothing: BoundarySmoothingConfig
+    transition_optimization: TransitionOptimizationConfig
+    def __eq__(self, other: object) -> bool: ...
+    def __getstate__(
+        self,
+    ) -> tuple[ValidationConfig, BoundarySmoothingConfig, TransitionOptimizationConfig]: ...
+    def __setstate__(
+        self,
+        state: tuple[ValidationConfig, BoundarySmoothingConfig, TransitionOptimizationConfig],
+    ) -> None: ...
+
 class DiffusionQuantConfig:
     def __init__(
         self,
         bit_width: int = 4,
         modality: str | None = None,
-        *,
+        num_time_groups: int = 10,
         group_size: int = 128,
+        enable_time_aware: bool = True,
+        enable_spatial: bool = True,
         min_accuracy: float = 0.85,
+        calibration_samples: int = 128,
         deployment_profile: str = "local",
         fail_fast: bool = False,
+        enable_transition_optimization: bool = False,
+        markov_weight: float = 0.1,
+        entropy_weight: float = 0.05,
+        learning_rate: float = 0.01,
+        max_iterations: int = 50,
+        convergence_threshold: float = 0.0001,
+        beta_schedule: str = "linear",
+        *,
         num_threads: int = 0,
+        enable_streaming: bool = False,
+        max_memory_limit_mb: int = 1024,
+        enable_markov_validation: bool = False,
+        smoothness_threshold: float = 0.25,
+        log_violations: bool = True,
+        enable_boundary_smoothing: bool = False,
+        window_size: int = 5,
+        interpolation: str = "linear",
+        calibration_path: str | os.PathLike[str] | None = None,
+        activation_bits: int | None = None,
+        activation_mode: str = "dynamic",
+        quality: str = "standard",
         method: str = "mse",
         error_norm: float = 3.0,
         components: Sequence[str] = [],
@@ -25,22 +125,50 @@ class DiffusionQuantConfig:
         max_part_size_mb: int = 2048,
         overwrite: bool = False,
         bits: int = 4,
+        thermodynamic: ThermodynamicConfig | None = None,
     ) -> None: ...
     __hash__: ClassVar[None]  # type: ignore[assignment]
     bit_width: int
     bits: int
     modality: str | None
+    num_time_groups: int
     group_size: int
+    enable_time_aware: bool
+    enable_spatial: bool
     min_accuracy: float
+    calibration_samples: int
     deployment_profile: str
     fail_fast: bool
+    enable_transition_optimization: bool
+    markov_weight: float
+    entropy_weight: float
+    learning_rate: float
+    max_iterations: int
+    convergence_threshold: float
+    beta_schedule: str
     num_threads: int
+    enable_streaming: bool
+    max_memory_limit_mb: int
+    enable_markov_validation: bool
+    smoothness_threshold: float
+    log_violations: bool
+    enable_boundary_smoothing: bool
+    window_size: int
+    interpolation: str
+    @property
+    def calibration_path(self) -> str | None: ...
+    @calibration_path.setter
+    def calibration_path(self, value: str | os.PathLike[str] | None) -> None: ...
+    activation_bits: int | None
+    activation_mode: str
+    quality: str
     method: str
     error_norm: float
     on_nonfinite: str
     variant: str | None
     max_part_size_mb: int
     overwrite: bool
+    thermodynamic: ThermodynamicConfig
     @property
     def components(self) -> list[str]: ...
     @components.setter
@@ -57,11 +185,14 @@ class DiffusionQuantConfig:
     def from_profile(profile: str) -> DiffusionQuantConfig: ...
     @staticmethod
     def from_yaml(path: str | os.PathLike[str]) -> DiffusionQuantConfig: ...
+    def to_yaml(self, path: str | os.PathLike[str]) -> None: ...
     def validate(self) -> None: ...
     def to_dict(self) -> dict[str, Any]: ...
     def __eq__(self, other: object) -> bool: ...
     def __getstate__(self) -> dict[str, Any]: ...
     def __setstate__(self, state: dict[str, Any]) -> None: ...
+
+def config_options() -> list[dict[str, Any]]: ...
 
 class LayerReport:
     @property

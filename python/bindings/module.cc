@@ -8,6 +8,7 @@ NB_MODULE(_core, module) {
   // What still lives when the interpreter ends is the program's choice, and not worth a report.
   nanobind::set_leak_warnings(false);
   arrow_quant::python::bind_errors();
+  arrow_quant::python::bind_thermodynamic(module);
   arrow_quant::python::bind_config(module);
   arrow_quant::python::bind_quantizer(module);
   arrow_quant::python::bind_tensors(module);

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import copy
+import errno
+import gc
 import inspect
 import pickle
 from pathlib import Path
@@ -9,31 +11,93 @@ from typing import Any
 import numpy as np
 import pytest
 
-from arrow_quant_v2 import ConfigurationError, DiffusionQuantConfig
-
-
-@pytest.mark.parametrize(
-    ("profile", "bit_width", "group_size", "min_accuracy"),
-    [("edge", 2, 256, 0.65), ("local", 4, 128, 0.85), ("cloud", 8, 64, 0.95)],
+from arrow_quant_v2 import (
+    BetaSchedule,
+    BoundarySmoothingConfig,
+    ConfigurationError,
+    DeploymentProfile,
+    DiffusionQuantConfig,
+    InterpolationMethod,
+    Modality,
+    QuantizationError,
+    ThermodynamicConfig,
+    TransitionOptimizationConfig,
+    ValidationConfig,
+    _core,
 )
-def test_a_profile_sets_the_defaults_of_what_is_not_given(
-    profile: str, bit_width: int, group_size: int, min_accuracy: float
-) -> None:
+
+# As the reference spells it.
+ALL_PHASES = ThermodynamicConfig(
+    validation=ValidationConfig(enabled=True, smoothness_threshold=0.25, log_violations=True),
+    boundary_smoothing=BoundarySmoothingConfig(
+        enabled=True, window_size=5, interpolation=InterpolationMethod.Linear
+    ),
+    transition_optimization=TransitionOptimizationConfig(
+        enabled=True,
+        markov_weight=0.1,
+        entropy_weight=0.05,
+        learning_rate=0.01,
+        max_iterations=50,
+        convergence_threshold=1e-4,
+        beta_schedule=BetaSchedule.Linear,
+    ),
+)
+
+
+# The reference's table, and what this library adds to it.
+PROFILES = {
+    "edge": (2, 5, 256, 0.65, 32, True, 256),
+    "local": (4, 10, 128, 0.85, 128, False, 1024),
+    "cloud": (8, 20, 64, 0.95, 512, False, 4096),
+}
+PROFILE_OPTIONS = (
+    "bit_width",
+    "num_time_groups",
+    "group_size",
+    "min_accuracy",
+    "calibration_samples",
+    "enable_streaming",
+    "max_memory_limit_mb",
+)
+POSITIONAL = {
+    "bit_width": 4,
+    "modality": None,
+    "num_time_groups": 10,
+    "group_size": 128,
+    "enable_time_aware": True,
+    "enable_spatial": True,
+    "min_accuracy": 0.85,
+    "calibration_samples": 128,
+    "deployment_profile": "local",
+    "fail_fast": False,
+    "enable_transition_optimization": False,
+    "markov_weight": 0.1,
+    "entropy_weight": 0.05,
+    "learning_rate": 0.01,
+    "max_iterations": 50,
+    "convergence_threshold": 1e-4,
+    "beta_schedule": "linear",
+}
+
+
+@pytest.mark.parametrize("profile", [*PROFILES, *DeploymentProfile])
+def test_a_profile_sets_the_defaults_of_what_is_not_given(profile: str) -> None:
     for config in (
         DiffusionQuantConfig.from_profile(profile),
         DiffusionQuantConfig(deployment_profile=profile),
     ):
         assert config.deployment_profile == profile
-        assert config.bit_width == bit_width
-        assert config.group_size == group_size
-        assert config.min_accuracy == min_accuracy
+        values = tuple(getattr(config, name) for name in PROFILE_OPTIONS)
+        assert values == PROFILES[profile]
     given = DiffusionQuantConfig(8, deployment_profile=profile)
-    assert (given.bit_width, given.group_size) == (8, group_size)
+    assert (given.bit_width, given.group_size) == (8, PROFILES[profile][2])
 
 
-def test_bit_width_and_modality_may_be_given_by_position() -> None:
-    config = DiffusionQuantConfig(2, "text")
-    assert (config.bit_width, config.modality) == (2, "text")
+def test_all_options_of_the_reference_may_be_given_by_position() -> None:
+    defaults = list(POSITIONAL.values())
+    assert DiffusionQuantConfig(*defaults) == DiffusionQuantConfig()
+    for i, name in enumerate(POSITIONAL):
+        assert getattr(DiffusionQuantConfig(*defaults[: i + 1]), name) == defaults[i]
 
 
 def test_bits_is_another_name_of_bit_width() -> None:
@@ -64,6 +128,10 @@ def test_every_option_can_be_read_and_set_to_what_it_is() -> None:
         ("components", None, []),
         ("fail_fast", True, True),
         ("variant", "fp16", "fp16"),
+        ("calibration_path", Path("data/calibration.parquet"), "data/calibration.parquet"),
+        ("modality", Modality.Image, "image"),
+        ("beta_schedule", BetaSchedule.Cosine, "cosine"),
+        ("activation_bits", 8, 8),
     ],
 )
 def test_values_are_stored_as_the_option_has_them(name: str, value: Any, stored: Any) -> None:
@@ -88,6 +156,10 @@ def test_values_are_stored_as_the_option_has_them(name: str, value: Any, stored:
         ("components", [1], "list of str"),
         ("fail_fast", 1, "true, false"),
         ("method", b"rtn", "list of str"),
+        ("components", {"unet": 4}, "list of strings"),
+        ("components", {"unet": "4"}, "dict from str to int"),
+        ("activation_bits", "8", "4, 8"),
+        ("interpolation", "quintic", "linear, cubic, sigmoid"),
     ],
 )
 def test_a_value_of_the_wrong_type_is_refused_with_what_is_allowed(
@@ -112,6 +184,10 @@ def test_a_value_of_the_wrong_type_is_refused_with_what_is_allowed(
         ({"min_accuracy": float("nan")}, "min_accuracy = nan"),
         ({"num_threads": -1}, "num_threads = -1"),
         ({"components": [""]}, "components"),
+        ({"num_time_groups": 0}, "num_time_groups = 0"),
+        ({"learning_rate": 0}, "learning_rate = 0.0"),
+        ({"markov_weight": float("inf")}, "markov_weight = inf"),
+        ({"activation_bits": 2}, "activation_bits = 2"),
     ],
 )
 def test_validate_holds_values_against_their_range(options: dict[str, Any], named: str) -> None:
@@ -129,8 +205,8 @@ def test_the_defaults_and_all_profiles_are_valid() -> None:
     ("args", "kwargs", "message"),
     [
         ((), {"bit_with": 4}, "did you mean bit_width"),
-        ((), {"num_time_groups": 10}, "num_time_groups"),
-        ((4, None, 128), {}, "by position"),
+        ((), {"gpu": True}, "gpu"),
+        ((*POSITIONAL.values(), 2), {}, "up to beta_schedule"),
         ((4,), {"bit_width": 4}, "twice"),
         ((4,), {"bits": 4}, "twice"),
     ],
@@ -154,16 +230,21 @@ def test_a_name_that_is_no_option_cannot_be_set() -> None:
         DiffusionQuantConfig.from_profile("edge"),
         DiffusionQuantConfig(2, "image", components=["unet"], variant="it's"),
         DiffusionQuantConfig(deployment_profile="cloud", bit_width=4, min_accuracy=0.1),
+        DiffusionQuantConfig(thermodynamic=ALL_PHASES, activation_bits=8),
     ],
     ids=repr,
 )
-def test_repr_copy_and_pickle_give_an_equal_config(config: DiffusionQuantConfig) -> None:
+def test_repr_copy_pickle_and_yaml_give_an_equal_config(
+    config: DiffusionQuantConfig, tmp_path: Path
+) -> None:
+    config.to_yaml(tmp_path / "config.yaml")
     for other in (
         eval(repr(config)),
         copy.copy(config),
         copy.deepcopy(config),
         pickle.loads(pickle.dumps(config)),
         DiffusionQuantConfig(**config.to_dict()),
+        DiffusionQuantConfig.from_yaml(tmp_path / "config.yaml"),
     ):
         assert other == config
         other.overwrite = not other.overwrite
@@ -182,9 +263,10 @@ def test_the_signature_lists_every_option_with_its_default() -> None:
     parameters = inspect.signature(DiffusionQuantConfig).parameters
     defaults = {name: parameter.default for name, parameter in parameters.items()}
     assert defaults.pop("bits") == 4
+    assert defaults.pop("thermodynamic") is None
     assert defaults == DiffusionQuantConfig().to_dict()
     positional = [name for name, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
-    assert positional == ["bit_width", "modality"]
+    assert {name: defaults[name] for name in positional} == POSITIONAL
 
 
 def test_the_documentation_names_every_option() -> None:
@@ -206,3 +288,166 @@ def test_yaml_errors_say_file_line_and_what_is_allowed(tmp_path: Path) -> None:
     path.write_text("fail_fast: true\ngroup_size: 100\n")
     with pytest.raises(ConfigurationError, match=r"config\.yaml:2.*100.*32, 64, 128, 256"):
         DiffusionQuantConfig.from_yaml(path)
+
+
+def test_a_config_that_is_not_allowed_is_not_written(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    with pytest.raises(ConfigurationError, match="group_size = 100"):
+        DiffusionQuantConfig(group_size=100).to_yaml(path)
+    assert not path.exists()
+    with pytest.raises(QuantizationError, match="No such file") as caught:
+        DiffusionQuantConfig().to_yaml(tmp_path / "missing" / "config.yaml")
+    assert caught.value.errno == errno.ENOENT
+
+
+@pytest.mark.parametrize(
+    ("enumeration", "option"),
+    [
+        (Modality, "modality"),
+        (DeploymentProfile, "deployment_profile"),
+        (InterpolationMethod, "interpolation"),
+        (BetaSchedule, "beta_schedule"),
+    ],
+)
+def test_an_enumeration_has_the_words_of_its_option(
+    enumeration: type[Modality], option: str
+) -> None:
+    [allowed] = [o["allowed"] for o in _core.config_options() if o["name"] == option]
+    assert ", ".join(enumeration) == allowed
+    for member in enumeration:
+        assert member.name == member.value.capitalize()
+        assert f"{member}" == str(member) == member.value
+        assert enumeration(member.value) is member
+        assert {member: 1}[member.value] == 1  # type: ignore[index]
+        config = DiffusionQuantConfig(**{option: member})
+        assert getattr(config, option) == member
+
+
+def test_the_struct_and_the_flat_names_are_one_value() -> None:
+    config = DiffusionQuantConfig(markov_weight=0.5, thermodynamic=None)
+    transition = config.thermodynamic.transition_optimization
+    assert transition.markov_weight == 0.5
+    transition.markov_weight = 0.75
+    transition.beta_schedule = "cosine"
+    assert (config.markov_weight, config.beta_schedule) == (0.75, "cosine")
+    config.thermodynamic = ALL_PHASES
+    assert config.enable_boundary_smoothing
+    assert transition.markov_weight == 0.1
+    config.window_size = 7
+    assert ALL_PHASES.boundary_smoothing.window_size == 5  # was copied into the config
+
+
+def test_a_struct_outlives_the_config_that_it_came_from() -> None:
+    validation = DiffusionQuantConfig(smoothness_threshold=0.5).thermodynamic.validation
+    gc.collect()
+    assert validation == ValidationConfig(smoothness_threshold=0.5)
+
+
+def test_struct_and_flat_arguments_may_both_be_given_if_they_agree() -> None:
+    config = DiffusionQuantConfig(
+        max_iterations=50, beta_schedule=BetaSchedule.Linear, thermodynamic=ALL_PHASES
+    )
+    assert config.thermodynamic == ALL_PHASES
+    with pytest.raises(
+        ConfigurationError,
+        match=r"^max_iterations = 5, but thermodynamic\.\w+\.max_iterations = 50",
+    ):
+        DiffusionQuantConfig(max_iterations=5, thermodynamic=ALL_PHASES)
+    with pytest.raises(ConfigurationError, match="a ThermodynamicConfig is needed"):
+        DiffusionQuantConfig(thermodynamic={"validation": True})  # type: ignore[arg-type]
+
+
+def test_structs_are_values() -> None:
+    for value in (
+        ALL_PHASES,
+        ALL_PHASES.validation,
+        BoundarySmoothingConfig(window_size=9, interpolation="cubic"),
+        TransitionOptimizationConfig(learning_rate=1e-5),
+    ):
+        for other in (
+            eval(repr(value)),
+            copy.copy(value),
+            copy.deepcopy(value),
+            pickle.loads(pickle.dumps(value)),
+        ):
+            assert other == value
+            assert other is not value
+        assert value != type(value)()
+        with pytest.raises(TypeError):
+            hash(value)
+
+
+def test_structs_refuse_what_a_config_refuses() -> None:
+    with pytest.raises(ConfigurationError, match="allowed are linear, cubic, sigmoid"):
+        BoundarySmoothingConfig(interpolation="quintic")
+    with pytest.raises(ConfigurationError, match="an integer is needed"):
+        BoundarySmoothingConfig().window_size = 2.5  # type: ignore[assignment]
+    with pytest.raises(TypeError, match="windowsize"):
+        BoundarySmoothingConfig(windowsize=3)  # type: ignore[call-arg]
+    with pytest.raises(TypeError):
+        ThermodynamicConfig(validation=True)  # type: ignore[arg-type]
+    config = DiffusionQuantConfig(thermodynamic=ThermodynamicConfig())
+    config.thermodynamic.boundary_smoothing.window_size = 0
+    with pytest.raises(ConfigurationError, match="window_size = 0"):
+        config.validate()
+
+
+def test_yaml_may_nest_the_structs(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "thermodynamic:\n  validation: {enabled: true}\n"
+        "  transition_optimization:\n    markov_weight: 0.5\n"
+    )
+    given = DiffusionQuantConfig(enable_markov_validation=True, markov_weight=0.5)
+    assert DiffusionQuantConfig.from_yaml(path) == given
+
+
+def test_arguments_come_before_files_and_files_before_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ARROW_QUANT_DEPLOYMENT_PROFILE", "edge")
+    monkeypatch.setenv("ARROW_QUANT_GROUP_SIZE", "64")
+    monkeypatch.setenv("ARROW_QUANT_BITS", "8")
+    monkeypatch.setenv("ARROW_QUANT_MARKOV_WEIGHT", "0.5")
+    path = tmp_path / "config.yaml"
+    path.write_text("group_size: 32\n")
+    made = DiffusionQuantConfig(bit_width=4)
+    assert (made.bit_width, made.group_size, made.num_time_groups) == (4, 64, 5)
+    assert made.thermodynamic.transition_optimization.markov_weight == 0.5
+    read = DiffusionQuantConfig.from_yaml(path)
+    assert (read.bit_width, read.group_size, read.num_time_groups) == (8, 32, 5)
+    profile = DiffusionQuantConfig.from_profile("cloud")
+    assert (profile.bit_width, profile.group_size, profile.num_time_groups) == (8, 64, 20)
+    given = DiffusionQuantConfig(thermodynamic=ThermodynamicConfig())
+    assert given.markov_weight == 0.1
+    for config in (made, read, profile, given):
+        assert eval(repr(config)) == config
+        assert pickle.loads(pickle.dumps(config)) == config
+
+
+def test_a_wrong_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ARROW_QUANT_GROUP_SIZE", "100")
+    with pytest.raises(
+        ConfigurationError,
+        match=r"^ARROW_QUANT_GROUP_SIZE: group_size = 100: allowed are 32, 64, 128, 256$",
+    ):
+        DiffusionQuantConfig()
+
+
+def test_the_examples_of_the_reference_run() -> None:
+    config = DiffusionQuantConfig(
+        bit_width=2,
+        modality="text",
+        num_time_groups=20,
+        group_size=64,
+        enable_time_aware=True,
+        enable_spatial=True,
+        min_accuracy=0.90,
+        calibration_samples=256,
+        deployment_profile="cloud",
+    )
+    config.validate()
+    assert (config.bit_width, config.max_memory_limit_mb) == (2, 4096)
+    phases = DiffusionQuantConfig(bit_width=4, thermodynamic=ALL_PHASES)
+    phases.validate()
+    assert phases.enable_transition_optimization
