@@ -127,6 +127,26 @@ std::string shape_text(const std::vector<int64_t>& shape) {
   return "[" + joined(parts, ", ") + "]";
 }
 
+// "time-aware, spatial: no calibration data": what is on and took no part.
+std::string not_applied_lines(const Mechanisms& mechanisms) {
+  const std::pair<const char*, const Mechanism*> all[] = {
+      {"time-aware", &mechanisms.time_aware},
+      {"spatial", &mechanisms.spatial},
+      {"thermodynamic", &mechanisms.thermodynamic}};
+  std::map<std::string, std::string> names_by_reason;
+  for (const auto& [name, mechanism] : all) {
+    if (mechanism->asked && !mechanism->applied) {
+      std::string& names = names_by_reason[mechanism->reason];
+      names += (names.empty() ? "" : ", ") + std::string(name);
+    }
+  }
+  std::string text;
+  for (const auto& [reason, names] : names_by_reason) {
+    text += line(text.empty() ? "not applied" : "", names + ": " + reason);
+  }
+  return text;
+}
+
 std::string title(const QuantizationResult& result) {
   const std::string path = printable(result.quantized_path.string());
   if (result.up_to_date) {
@@ -160,6 +180,7 @@ std::string report(const QuantizationResult& result) {
   text += line("modality",
                result.modality +
                    (result.modality_evidence.empty() ? "" : " (" + result.modality_evidence + ")"));
+  text += not_applied_lines(result.mechanisms);
   text += line("time", duration_text(result.quantization_time_s) + ", peak memory " +
                            fixed(result.peak_memory_mb, 0) + " MiB");
   text += line("files", result.quantized_path.string() + ", listed in its manifest.json");

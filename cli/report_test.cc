@@ -48,6 +48,8 @@ TEST(ReportTest, AQuantizationIsSummedUpInLines) {
                    layer("ada.weight", "int8", "8 bits for adaLN modulation: ada"),
                    layer("n.weight", "none", "norm"), layer("t.weight", "none", "embedder: t"),
                    layer("m.weight", "none", "norm")};
+  result.mechanisms.time_aware = result.mechanisms.spatial = {true, false, "no calibration data"};
+  result.mechanisms.thermodynamic = {false, false, "off"};
   result.promotions = {{"p.weight", 2, 16, 0.5, 1, 2048}};
   EXPECT_EQ(report(result),
             "Quantized to out\n"
@@ -61,6 +63,7 @@ TEST(ReportTest, AQuantizationIsSummedUpInLines) {
             "  promoted          1 layer below the accuracy asked for, 2.05 kB more\n"
             "                    p.weight: int2 → kept, cosine 0.50000 → 1.00000\n"
             "  modality          image (DiTPipeline)\n"
+            "  not applied       time-aware, spatial: no calibration data\n"
             "  time              0.50 s, peak memory 90 MiB\n"
             "  files             out, listed in its manifest.json\n");
 }

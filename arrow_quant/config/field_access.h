@@ -138,7 +138,8 @@ bool assign(const ConfigValue& value, T& member) {
         member = static_cast<double>(*integer);
         return true;
       }
-    } else if constexpr (std::is_same_v<T, std::vector<std::string>> || std::is_same_v<T, NamedInts>) {
+    } else if constexpr (std::is_same_v<T, std::vector<std::string>> ||
+                         std::is_same_v<T, NamedInts>) {
       if (null) {
         member.clear();
         return true;

@@ -13,6 +13,7 @@
 #include "arrow_quant/io/hash.h"
 #include "arrow_quant/io/totals.h"
 #include "arrow_quant/pipeline/component_run.h"
+#include "arrow_quant/pipeline/mechanisms.h"
 #include "arrow_quant/pipeline/output_dir.h"
 #include "arrow_quant/pipeline/peak_memory.h"
 #include "arrow_quant/pipeline/plan.h"
@@ -289,6 +290,7 @@ QuantizationResult quantize_model(const fs::path& model_path, const fs::path& ou
                                   const DiffusionQuantConfig& config, const RunHooks& hooks) {
   const auto begin = std::chrono::steady_clock::now();
   const double flushed_before = flush_seconds();
+  const Mechanisms mechanisms = choose_mechanisms(config);
   const ModelDir model = open_model_dir(model_path, {config.components, config.variant});
   const Plan plan = make_plan(model, config);
   Manifest manifest = begin_manifest(model, plan, config);
@@ -302,6 +304,9 @@ QuantizationResult quantize_model(const fs::path& model_path, const fs::path& ou
         std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     result.flush_time_s = flush_seconds() - flushed_before;
     result.peak_memory_mb = peak_memory_mb();
+    result.mechanisms = mechanisms;
+    result.warnings.insert(result.warnings.end(), mechanisms.warnings.begin(),
+                           mechanisms.warnings.end());
     progress.finish(message);
     return result;
   };

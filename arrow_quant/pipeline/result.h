@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "arrow_quant/io/layer_report.h"
+#include "arrow_quant/pipeline/mechanisms.h"
 
 namespace arrow_quant {
 
@@ -30,7 +31,8 @@ struct QuantizationResult {
   double peak_memory_mb = 0;  // peak resident memory of the process, MiB
   std::vector<LayerReport> layers;
   std::vector<Promotion> promotions;
-  std::vector<std::string> warnings;
+  Mechanisms mechanisms;
+  std::vector<std::string> warnings;  // those of the mechanisms among them
   bool resumed = false;     // parts of an earlier, unfinished run were used
   bool up_to_date = false;  // the output was there and verified; nothing was written
 };

@@ -77,6 +77,10 @@ TEST(ResultJsonTest, AQuantizationResultHasTheKeysOfTheReferenceAndMore) {
   result.peak_memory_mb = 80;
   result.layers = {kept_layer(), quantized_layer()};
   result.promotions = {{"proj.weight", 2, 4, 0.5, 0.75, 8192}};
+  result.mechanisms.time_aware = {true, true, ""};
+  result.mechanisms.spatial = {true, false, "no calibration data"};
+  result.mechanisms.thermodynamic = {false, false, "off"};
+  result.mechanisms.calibration = "c.parquet";
   result.warnings = {"a warning"};
   result.resumed = true;
 
@@ -88,6 +92,9 @@ TEST(ResultJsonTest, AQuantizationResultHasTheKeysOfTheReferenceAndMore) {
     "bits_per_weight": 4.25, "bits_per_weight_model": 5.0,
     "num_quantized": 1, "num_kept": 1, "peak_memory_mb": 80.0, "resumed": true,
     "up_to_date": false, "warnings": ["a warning"],
+    "time_aware_applied": true, "time_aware_reason": "", "spatial_applied": false,
+    "spatial_reason": "no calibration data", "thermodynamic_applied": false,
+    "thermodynamic_reason": "off", "calibration": "c.parquet",
     "promotions": [{"name": "proj.weight", "from_bits": 2, "to_bits": 4, "accuracy_before": 0.5,
                     "accuracy_after": 0.75, "extra_bytes": 8192}]})");
   expected["layers"] = json::parse(kLayersJson);

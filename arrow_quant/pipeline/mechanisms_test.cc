@@ -1,0 +1,89 @@
+#include "arrow_quant/pipeline/mechanisms.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <functional>
+
+#include "arrow_quant/core/error.h"
+
+namespace arrow_quant {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+using Config = DiffusionQuantConfig;
+
+TEST(Mechanisms, WithoutCalibrationDataTheDefaultsAskForTwoThatAreNotApplied) {
+  const Mechanisms mechanisms = choose_mechanisms({});
+  for (const Mechanism& mechanism : {mechanisms.time_aware, mechanisms.spatial}) {
+    EXPECT_TRUE(mechanism.asked);
+    EXPECT_FALSE(mechanism.applied);
+    EXPECT_EQ(mechanism.reason, "no calibration data");
+  }
+  EXPECT_FALSE(mechanisms.thermodynamic.asked);
+  EXPECT_EQ(mechanisms.thermodynamic.reason,
+            "validation, boundary smoothing and transition optimization are off");
+  EXPECT_EQ(mechanisms.calibration, "none");
+  EXPECT_THAT(mechanisms.warnings, IsEmpty());
+}
+
+TEST(Mechanisms, WhatIsOffSaysSo) {
+  Config config;
+  config.enable_time_aware = config.enable_spatial = false;
+  const Mechanisms mechanisms = choose_mechanisms(config);
+  EXPECT_EQ(mechanisms.time_aware.reason, "enable_time_aware is off");
+  EXPECT_EQ(mechanisms.spatial.reason, "enable_spatial is off");
+  EXPECT_FALSE(mechanisms.time_aware.asked || mechanisms.spatial.asked);
+}
+
+TEST(Mechanisms, EachPhaseAsksForTheThermodynamicOne) {
+  const std::vector<std::function<void(ThermodynamicConfig&)>> phases = {
+      [](auto& t) { t.validation.enabled = true; },
+      [](auto& t) { t.boundary_smoothing.enabled = true; },
+      [](auto& t) { t.transition_optimization.enabled = true; },
+  };
+  for (const auto& enable : phases) {
+    Config config;
+    enable(config.thermodynamic);
+    const Mechanisms mechanisms = choose_mechanisms(config);
+    EXPECT_TRUE(mechanisms.thermodynamic.asked);
+    EXPECT_EQ(mechanisms.thermodynamic.reason, "no calibration data");
+    EXPECT_THAT(mechanisms.warnings,
+                ElementsAre("validation, boundary smoothing or transition optimization had no "
+                            "effect: no calibration data"));
+  }
+}
+
+TEST(Mechanisms, WhatWasAskedForAndCannotBeIsAWarning) {
+  const std::vector<std::pair<std::function<void(Config&)>, std::string>> cases = {
+      {[](Config& c) { c.activation_bits = 8; },
+       "activation_bits had no effect: this version quantizes weights only"},
+      {[](Config& c) { c.activation_mode = ActivationMode::Static; },
+       "activation_mode had no effect: activation_bits is not set"},
+      {[](Config& c) { c.quality = Quality::High; },
+       "quality = \"high\" had no effect: this version has the standard methods only"},
+      {[](Config& c) { c.calibration_path = ARROW_QUANT_SOURCE_DIR "/LICENSE"; },
+       "calibration_path had no effect: this version does not use calibration data"},
+  };
+  for (const auto& [change, warning] : cases) {
+    Config config;
+    change(config);
+    EXPECT_THAT(choose_mechanisms(config).warnings, ElementsAre(warning));
+  }
+}
+
+TEST(Mechanisms, ACalibrationFileThatIsNotThereIsRefused) {
+  Config config;
+  config.calibration_path = "/nowhere/c.parquet";
+  try {
+    choose_mechanisms(config);
+    ADD_FAILURE() << "accepted";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::Configuration);
+    EXPECT_THAT(error.what(), testing::HasSubstr("/nowhere/c.parquet"));
+  }
+}
+
+}  // namespace
+}  // namespace arrow_quant
