@@ -39,9 +39,9 @@ class Error : public std::runtime_error {
       : std::runtime_error(message), code_(code), path_(std::move(path)), os_errno_(os_errno) {}
 
   ErrorCode code() const { return code_; }
-  // The file concerned; empty unless code() is Io.
+  // The file concerned; empty unless code() is Io or ModelNotFound.
   const std::filesystem::path& path() const { return path_; }
-  // The errno of the failed call; 0 unless code() is Io.
+  // The errno of the failed call, ENOENT where no model was found; else 0.
   int os_errno() const { return os_errno_; }
 
  private:

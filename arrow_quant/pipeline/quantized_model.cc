@@ -45,16 +45,13 @@ struct QuantizedModel::Impl {
 namespace {
 
 [[noreturn]] void throw_not_a_model(const fs::path& path) {
-  if (!fs::exists(path)) {
-    throw Error(ErrorCode::ModelNotFound, path.string() + " does not exist");
-  }
-  if (fs::exists(path / kJournalName)) {
-    throw Error(ErrorCode::ModelNotFound,
-                path.string() +
-                    " is an unfinished run: run the same quantize command again to complete it");
-  }
-  throw Error(ErrorCode::ModelNotFound, path.string() + " is not a quantized model: it has no " +
-                                            kManifestName + "; make one with arrow-quant quantize");
+  const std::string problem =
+      !fs::exists(path) ? " does not exist"
+      : fs::exists(path / kJournalName)
+          ? " is an unfinished run: run the same quantize command again to complete it"
+          : " is not a quantized model: it has no " + std::string(kManifestName) +
+                "; make one with arrow-quant quantize";
+  throw Error(ErrorCode::ModelNotFound, path.string() + problem, path, ENOENT);
 }
 
 }  // namespace

@@ -41,6 +41,7 @@ from arrow_quant_v2.enums import (  # noqa: E402
 from arrow_quant_v2.errors import (  # noqa: E402
     ArrowQuantError,
     ConfigurationError,
+    MetadataError,
     ModelNotFoundError,
     QuantizationError,
     ValidationError,
@@ -57,6 +58,7 @@ __all__ = [
     "DeploymentProfile",
     "DiffusionQuantConfig",
     "InterpolationMethod",
+    "MetadataError",
     "Modality",
     "ModelNotFoundError",
     "QuantizationError",

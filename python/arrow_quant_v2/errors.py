@@ -41,11 +41,25 @@ class QuantizationError(ArrowQuantError, RuntimeError):
     filename: str | None = None
 
 
+class MetadataError(QuantizationError):
+    """What a quantized model says of itself is missing, or contradicts its files."""
+
+
 class ValidationError(ArrowQuantError, RuntimeError):
     """Two models cannot be compared."""
 
 
 class ModelNotFoundError(ArrowQuantError, FileNotFoundError):
-    """The path holds no model that can be read."""
+    """The path holds no model that can be read.
 
-    errno = _errno.ENOENT
+    Attributes
+    ----------
+    errno : int
+        ``errno.ENOENT``.
+    filename : str or None
+        The path.
+    """
+
+    # Of this class, since OSError's own would take the place of the message, and be lost by pickle.
+    errno: int = _errno.ENOENT
+    filename: str | None = None

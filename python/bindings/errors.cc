@@ -17,12 +17,13 @@ const char* class_name(ErrorCode code) {
       return "ConfigurationError";
     case ErrorCode::ModelNotFound:
       return "ModelNotFoundError";
+    case ErrorCode::Metadata:
+      return "MetadataError";
     case ErrorCode::Validation:
       return "ValidationError";
     case ErrorCode::InvalidModel:
     case ErrorCode::NonFinite:
     case ErrorCode::QualityBelowThreshold:
-    case ErrorCode::Metadata:
     case ErrorCode::ShapeMismatch:
     case ErrorCode::Schema:
     case ErrorCode::OutputExists:
@@ -40,7 +41,7 @@ void set_python_error(const Error& error, nb::handle classes) {
     nb::object type = classes.attr(class_name(error.code()));
     nb::object value = type(to_str(error.what()));
     value.attr("code") = to_str(to_string(error.code()));
-    if (error.code() == ErrorCode::Io) {
+    if (!error.path().empty()) {
       value.attr("errno") = error.os_errno();
       value.attr("filename") = nb::steal(PyUnicode_DecodeFSDefault(error.path().c_str()));
     }

@@ -12,11 +12,13 @@ from arrow_quant_v2 import (
     ArrowQuantV2,
     ConfigurationError,
     DiffusionQuantConfig,
+    MetadataError,
     ModelNotFoundError,
     QuantizationError,
     ValidationError,
     load_quantized,
 )
+from tiny import tiny_tensors, write_safetensors
 
 
 @pytest.mark.parametrize(
@@ -25,6 +27,8 @@ from arrow_quant_v2 import (
         (ConfigurationError, ValueError),
         (QuantizationError, RuntimeError),
         (ValidationError, RuntimeError),
+        (MetadataError, RuntimeError),
+        (MetadataError, QuantizationError),
         (ModelNotFoundError, FileNotFoundError),
     ],
 )
@@ -60,6 +64,33 @@ def test_a_path_without_a_model_is_a_model_not_found_error(call: str, tmp_path: 
         calls[call]()
     assert caught.value.code == "ModelNotFound"
     assert caught.value.errno == errno.ENOENT
+    assert caught.value.filename == str(missing)
+
+
+def test_a_quantized_model_that_contradicts_itself_is_a_metadata_error(
+    tiny_model: Path, tiny_int4: Path
+) -> None:
+    manifest = tiny_int4 / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"format_version"', '"fmt"'))
+    with pytest.raises(MetadataError, match="manifest"):
+        load_quantized(tiny_int4)
+    with pytest.raises(ValidationError, match=r"cannot compare: .*manifest") as caught:
+        ArrowQuantV2().validate_quality(tiny_model, tiny_int4)
+    assert caught.value.code == "Validation"
+
+
+def test_poor_quality_is_a_result_and_not_an_error(tiny_model: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    negated = {
+        name: (dtype, array ^ 0x8000 if dtype == "BF16" else array)
+        for name, (dtype, array) in tiny_tensors().items()
+    }
+    write_safetensors(other / "model.safetensors", negated)
+    ArrowQuantV2().quantize_diffusion_model(other, tmp_path / "out")
+    validation = ArrowQuantV2().validate_quality(tiny_model, tmp_path / "out")
+    assert validation["passed"] is False
+    assert validation["cosine_similarity"] < -0.9
 
 
 def test_what_the_operating_system_refuses_has_its_number_and_file(tmp_path: Path) -> None:
@@ -80,11 +111,13 @@ def test_a_broken_model_is_a_quantization_error(tmp_path: Path) -> None:
     assert caught.value.errno is None
 
 
-@pytest.mark.parametrize("error", [QuantizationError, ModelNotFoundError])
+@pytest.mark.parametrize("error", [QuantizationError, ModelNotFoundError, MetadataError])
 def test_exceptions_survive_pickling(error: type[ArrowQuantError]) -> None:
     raised = error("what and where")
     raised.code = "Io"
+    raised.filename = "file"  # type: ignore[attr-defined]
     restored = pickle.loads(pickle.dumps(raised))
     assert type(restored) is error
     assert str(restored) == "what and where"
     assert restored.code == "Io"
+    assert restored.filename == "file"  # type: ignore[attr-defined]
