@@ -6,6 +6,7 @@ namespace arrow_quant {
 namespace {
 
 constexpr std::array<std::string_view, 3> kProfiles = {"edge", "local", "cloud"};
+constexpr std::array<std::string_view, 2> kModes = {"diffusion", "base"};
 constexpr std::array<std::string_view, 2> kOnNonFinite = {"error", "keep"};
 constexpr std::array<std::string_view, 2> kActivationModes = {"dynamic", "static"};
 constexpr std::array<std::string_view, 2> kQualities = {"standard", "high"};
@@ -18,6 +19,14 @@ std::string_view to_string(DeploymentProfile profile) {
 
 std::optional<DeploymentProfile> parse_deployment_profile(std::string_view name) {
   return enum_value<DeploymentProfile>(kProfiles, name);
+}
+
+std::string_view to_string(QuantMode mode) {
+  return enum_name(kModes, mode);
+}
+
+std::optional<QuantMode> parse_quant_mode(std::string_view name) {
+  return enum_value<QuantMode>(kModes, name);
 }
 
 std::string_view to_string(OnNonFinite choice) {

@@ -14,6 +14,13 @@ enum class DeploymentProfile {
 std::string_view to_string(DeploymentProfile profile);  // "edge", "local", "cloud"
 std::optional<DeploymentProfile> parse_deployment_profile(std::string_view name);
 
+enum class QuantMode {
+  Diffusion,  // the denoiser alone, by the rules for its layers
+  Base,       // any model: every weight of every component that is large enough
+};
+std::string_view to_string(QuantMode mode);  // "diffusion", "base"
+std::optional<QuantMode> parse_quant_mode(std::string_view name);
+
 enum class OnNonFinite {
   Error,  // a NaN or infinite weight stops the run
   Keep,   // its tensor is kept in the source's type

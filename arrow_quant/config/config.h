@@ -41,9 +41,10 @@ struct DiffusionQuantConfig {
   std::optional<int64_t> activation_bits;       // 4 or 8; unset: activations stay as they are
   ActivationMode activation_mode = ActivationMode::Dynamic;
   Quality quality = Quality::Standard;
+  QuantMode mode = QuantMode::Diffusion;
   QuantMethod method = QuantMethod::Mse;
   double error_norm = 3.0;                          // the p of Mse: 2, 2.5, 3 or 4
-  std::vector<std::string> components;              // empty: the denoiser
+  std::vector<std::string> components;              // empty: the denoiser, or all in mode Base
   std::vector<std::string> modules_to_not_convert;  // substrings or "re:" expressions
   std::vector<std::string> modules_to_convert;      // the same; wins over the built-in rules
   OnNonFinite on_nonfinite = OnNonFinite::Error;

@@ -119,6 +119,10 @@ void visit_keyword_fields(Config& config, Visitor&& visit) {
                   .doc = "high: methods that take longer and need calibration data",
                   .changes_output = false},
         config.quality);
+  visit(FieldInfo{.name = "mode",
+                  .flags = "--mode",
+                  .doc = "diffusion: the rules for a denoiser's layers; base: every weight"},
+        config.mode);
   visit(FieldInfo{.name = "method",
                   .flags = "--method",
                   .doc = "how scales are found: least error, or round to nearest on the range"},
@@ -128,10 +132,12 @@ void visit_keyword_fields(Config& config, Visitor&& visit) {
                   .doc = "the p of the error sum |w - w'|^p that method mse makes least",
                   .one_of = kErrorNorms},
         config.error_norm);
-  visit(FieldInfo{.name = "components",
-                  .flags = "--component,--components",
-                  .doc = "parts of a pipeline to quantize; the denoiser if not given"},
-        config.components);
+  visit(
+      FieldInfo{
+          .name = "components",
+          .flags = "--component,--components",
+          .doc = "parts of a pipeline to quantize; if not given the denoiser, in mode base all"},
+      config.components);
   visit(FieldInfo{.name = "modules_to_not_convert",
                   .flags = "--keep,--modules-to-not-convert",
                   .doc = "tensors to keep: part of a name, or re: and a regular expression"},

@@ -61,6 +61,7 @@ TEST(ConfigTest, NamesOfEnumeratorsReadBack) {
   };
   read_back(parse_deployment_profile, kEnumerators<DeploymentProfile>);
   read_back(parse_on_nonfinite, kEnumerators<OnNonFinite>);
+  read_back(parse_quant_mode, kEnumerators<QuantMode>);
   read_back(parse_activation_mode, kEnumerators<ActivationMode>);
   read_back(parse_quality, kEnumerators<Quality>);
   read_back(parse_interpolation_method, kEnumerators<InterpolationMethod>);

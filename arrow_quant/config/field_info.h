@@ -40,6 +40,8 @@ inline constexpr std::array kEnumerators<InterpolationMethod>{
 template <>
 inline constexpr std::array kEnumerators<BetaSchedule>{BetaSchedule::Linear, BetaSchedule::Cosine};
 template <>
+inline constexpr std::array kEnumerators<QuantMode>{QuantMode::Diffusion, QuantMode::Base};
+template <>
 inline constexpr std::array kEnumerators<QuantMethod>{QuantMethod::Rtn, QuantMethod::Mse};
 template <>
 inline constexpr std::array kEnumerators<OnNonFinite>{OnNonFinite::Error, OnNonFinite::Keep};

@@ -59,6 +59,7 @@ TEST(OptionsTest, EveryOptionReadsBackWhatWasSet) {
       {"activation_bits", int64_t{8}},
       {"activation_mode", std::string("static")},
       {"quality", std::string("high")},
+      {"mode", std::string("base")},
       {"method", std::string("rtn")},
       {"error_norm", 2.5},
       {"components", Strings{"unet", "text_encoder"}},

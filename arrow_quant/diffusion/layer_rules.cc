@@ -108,6 +108,7 @@ std::string kept_by_rule(const TensorPath& path, const NamedRole& named,
 
 LayerRules::LayerRules(const LayerRuleOptions& options)
     : bit_width_(options.bit_width),
+      diffusion_rules_(options.diffusion_rules),
       not_convert_(compile(options.modules_to_not_convert)),
       convert_(compile(options.modules_to_convert)) {}
 
@@ -165,6 +166,10 @@ LayerDecision LayerRules::decide(std::string_view name, const std::vector<int64_
   }
   if (std::any_of(convert_.begin(), convert_.end(), matches)) {
     return {bit_width_, ""};
+  }
+  if (!diffusion_rules_) {
+    std::string reason = small(path, shape);
+    return {reason.empty() ? std::optional(bit_width_) : std::nullopt, std::move(reason)};
   }
   const NamedRole named = role_of(path);
   if (std::string reason = kept_by_rule(path, named, shape); !reason.empty()) {

@@ -11,6 +11,7 @@
 //   5. 8 bits where fewer are asked: adaLN modulation, residual shortcuts, time projections inside
 //      residual blocks, resampling convolutions;
 //   6. the asked bits: all others.
+// Without the rules for diffusion, of 4 only the small tensors, and nothing of 5.
 #pragma once
 
 #include <cstdint>
@@ -31,6 +32,7 @@ struct LayerRuleOptions {
   // the tensor's name, or "re:" and a regular expression (ECMAScript) searched in it.
   std::vector<std::string> modules_to_not_convert;
   std::vector<std::string> modules_to_convert;
+  bool diffusion_rules = true;  // false: any model's weights, whatever their role
 };
 
 struct LayerDecision {
@@ -62,6 +64,7 @@ class LayerRules {
 
  private:
   BitWidth bit_width_;
+  bool diffusion_rules_;
   std::vector<Pattern> not_convert_;
   std::vector<Pattern> convert_;
 };

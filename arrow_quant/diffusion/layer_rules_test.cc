@@ -277,5 +277,39 @@ TEST(MatrixShape, FoldsAllButTheFirstDimension) {
   }
 }
 
+TEST(LayerRules, WithoutTheRulesForDiffusionEveryLargeWeightGetsTheAskedBits) {
+  LayerRuleOptions options;
+  options.diffusion_rules = false;
+  options.modules_to_not_convert = {"router"};
+  const LayerRules rules(options);
+  struct Case {
+    std::string name;
+    std::vector<int64_t> shape;
+    DType dtype;
+    std::string reason;  // empty: quantized
+  };
+  const Case cases[] = {
+      {"model.embed_tokens.weight", {32000, 128}, DType::F32, ""},
+      {"lm_head.weight", {32000, 128}, DType::BF16, ""},
+      {"time_embed.linear_1.weight", {320, 256}, DType::F32, ""},
+      {"norm_out.linear.weight", {320, 256}, DType::F32, ""},
+      {"vae.decoder.conv_in.weight", {64, 64, 3, 3}, DType::F32, ""},
+      {"scale_shift_table", {128, 128}, DType::F32, ""},
+      {"router.weight", {128, 128}, DType::F32, "asked not to convert: router"},
+      {"blocks.0.norm.weight", {4096}, DType::F32, "norm"},
+      {"blocks.0.fc.bias", {4096}, DType::F32, "bias"},
+      {"position_ids", {128, 128}, DType::I64, "type I64 is not quantized"},
+      {"fc.weight", {100, 100}, DType::F32, "small: 10000 elements, fewer than 16384"},
+      {"conv.weight", {4096, 3, 3, 3}, DType::F32, "small: channels in or out: 3, fewer than 32"},
+  };
+  for (const Case& c : cases) {
+    const LayerDecision decision = rules.decide(c.name, c.shape, c.dtype);
+    EXPECT_EQ(decision.reason, c.reason) << c.name;
+    EXPECT_EQ(decision.bit_width,
+              c.reason.empty() ? std::optional(BitWidth::Int4) : std::nullopt)
+        << c.name;
+  }
+}
+
 }  // namespace
 }  // namespace arrow_quant

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <string_view>
 #include <system_error>
 #include <utility>
@@ -22,7 +23,7 @@ constexpr std::string_view kAllowed =
     "model_index.json";
 
 [[noreturn]] void not_found(const fs::path& path, const std::string& problem) {
-  throw Error(ErrorCode::ModelNotFound, path.string() + ": " + problem);
+  throw Error(ErrorCode::ModelNotFound, path.string() + ": " + problem, path, ENOENT);
 }
 
 bool is_file(const fs::path& path) {
@@ -189,7 +190,8 @@ std::vector<PipelineEntry> choose_components(const fs::path& root, const Pipelin
       existing.push_back(entry.name);
     }
   }
-  const auto& asked = options.components;
+  const auto& asked =
+      options.components.empty() && options.all_components ? existing : options.components;
   for (const std::string& name : asked) {
     if (std::find(existing.begin(), existing.end(), name) == existing.end()) {
       throw Error(ErrorCode::Configuration,

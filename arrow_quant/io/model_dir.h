@@ -40,9 +40,11 @@ struct ModelDir {
 struct ModelDirOptions {
   // Components to quantize; empty: the denoiser ("transformer", "transformer_2", "unet", …), or
   // the whole model where there is one component.
-  std::vector<std::string> components;
+  std::vector<std::string> components = {};
   // "fp16": prefer model.fp16.safetensors. Unset: the plain files, or the only variant there is.
-  std::optional<std::string> variant;
+  std::optional<std::string> variant = {};
+  // Where no components are named: every one that has weights, instead of the denoiser.
+  bool all_components = false;
 };
 
 // Throws: Error(ModelNotFound) where there is no model, with the remedy where there are only

@@ -106,16 +106,19 @@ TEST(ModelDir, SplitsAPipelineIntoQuantizedCopiedAndSkipped) {
 TEST(ModelDir, TakesTheAskedComponentsAndVariant) {
   const TempDir dir;
   write_pipeline(dir);
-  const ModelDir both = open_model_dir(dir.path(), {{"transformer", "text_encoder"}, {}});
+  const ModelDir both = open_model_dir(dir.path(), {.components = {"transformer", "text_encoder"}});
   EXPECT_THAT(component_names(both), ElementsAre("text_encoder", "transformer"));
   EXPECT_EQ(both.components[0].class_name, "CLIPTextModelWithProjection");
 
-  const ModelDir vae = open_model_dir(dir.path(), {{"vae"}, {}});
+  const ModelDir vae = open_model_dir(dir.path(), {.components = {"vae"}});
   EXPECT_EQ(vae.components.at(0).class_name, "AutoencoderKL");  // of model_index.json
   EXPECT_EQ(vae.components.at(0).config_json, "");
   EXPECT_THAT(copied(vae), testing::Contains("transformer/diffusion_pytorch_model.bin"));
 
-  const ModelDir fp16 = open_model_dir(dir.path(), {{}, "fp16"});
+  const ModelDir all = open_model_dir(dir.path(), {.all_components = true});
+  EXPECT_THAT(component_names(all), ElementsAre("text_encoder", "transformer", "vae"));
+
+  const ModelDir fp16 = open_model_dir(dir.path(), {.variant = "fp16"});
   EXPECT_EQ(fp16.components.at(0).shards.at(0).path().filename(),
             "diffusion_pytorch_model.fp16-00001-of-00001.safetensors");
   EXPECT_THAT(skipped(fp16), testing::Contains("transformer/diffusion_pytorch_model.safetensors"));
@@ -285,7 +288,7 @@ TEST(ModelDir, SaysWhyThereIsNoModelAndWhatToDo) {
       {"a variant that is not there",
        {{"d/model.safetensors", weights}},
        "d",
-       {{}, "fp16"},
+       {.variant = "fp16"},
        ErrorCode::Configuration,
        {"no variant \"fp16\""}},
       {"a listed denoiser without its directory",

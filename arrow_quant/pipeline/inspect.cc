@@ -53,7 +53,7 @@ LayerReport planned_layer(const PlannedTensor& tensor, const std::string& compon
 // What quantizing would store; no metric is known before a weight is read.
 ModelInspection inspect_source(const std::filesystem::path& path,
                                const DiffusionQuantConfig& config) {
-  const ModelDir model = open_model_dir(path, {config.components, config.variant});
+  const ModelDir model = open_model_dir(path, model_dir_options(config));
   const Plan plan = make_plan(model, config);
   ModelInspection inspection;
   inspection.kind = "source";

@@ -19,11 +19,21 @@ void check_calibration_path(const DiffusionQuantConfig& config) {
   }
 }
 
+// Without a denoiser there are no timesteps.
+Mechanism without_timesteps() {
+  return {false, false, "mode is \"base\""};
+}
+
 Mechanism not_applied(bool asked, const std::string& why_off, const DiffusionQuantConfig& config) {
   return {asked, false,
           !asked                    ? why_off
           : config.calibration_path ? "this version does not use calibration data"
                                     : "no calibration data"};
+}
+
+bool any_phase(const ThermodynamicConfig& phases) {
+  return phases.validation.enabled || phases.boundary_smoothing.enabled ||
+         phases.transition_optimization.enabled;
 }
 
 // What was set and changes nothing.
@@ -44,7 +54,7 @@ std::vector<std::string> warnings_of(const DiffusionQuantConfig& config,
   if (config.quality == Quality::High) {
     warn("quality = \"high\"", "this version has the standard methods only");
   }
-  if (thermodynamic.asked) {
+  if (any_phase(config.thermodynamic)) {
     warn("validation, boundary smoothing or transition optimization", thermodynamic.reason);
   }
   return warnings;
@@ -54,14 +64,17 @@ std::vector<std::string> warnings_of(const DiffusionQuantConfig& config,
 
 Mechanisms choose_mechanisms(const DiffusionQuantConfig& config) {
   check_calibration_path(config);
-  const ThermodynamicConfig& phases = config.thermodynamic;
-  const bool any_phase = phases.validation.enabled || phases.boundary_smoothing.enabled ||
-                         phases.transition_optimization.enabled;
   Mechanisms mechanisms;
-  mechanisms.time_aware = not_applied(config.enable_time_aware, "enable_time_aware is off", config);
   mechanisms.spatial = not_applied(config.enable_spatial, "enable_spatial is off", config);
-  mechanisms.thermodynamic = not_applied(
-      any_phase, "validation, boundary smoothing and transition optimization are off", config);
+  if (config.mode == QuantMode::Base) {
+    mechanisms.time_aware = mechanisms.thermodynamic = without_timesteps();
+  } else {
+    mechanisms.time_aware =
+        not_applied(config.enable_time_aware, "enable_time_aware is off", config);
+    mechanisms.thermodynamic =
+        not_applied(any_phase(config.thermodynamic),
+                    "validation, boundary smoothing and transition optimization are off", config);
+  }
   mechanisms.warnings = warnings_of(config, mechanisms.thermodynamic);
   return mechanisms;
 }

@@ -37,6 +37,20 @@ TEST(Mechanisms, WhatIsOffSaysSo) {
   EXPECT_FALSE(mechanisms.time_aware.asked || mechanisms.spatial.asked);
 }
 
+TEST(Mechanisms, AModelWithoutTimestepsHasNothingThatDependsOnThem) {
+  Config config;
+  config.mode = QuantMode::Base;
+  config.thermodynamic.validation.enabled = true;
+  const Mechanisms mechanisms = choose_mechanisms(config);
+  EXPECT_FALSE(mechanisms.time_aware.asked || mechanisms.thermodynamic.asked);
+  EXPECT_EQ(mechanisms.time_aware.reason, "mode is \"base\"");
+  EXPECT_EQ(mechanisms.thermodynamic.reason, "mode is \"base\"");
+  EXPECT_EQ(mechanisms.spatial.reason, "no calibration data");
+  EXPECT_THAT(mechanisms.warnings,
+              ElementsAre("validation, boundary smoothing or transition optimization had no "
+                          "effect: mode is \"base\""));
+}
+
 TEST(Mechanisms, EachPhaseAsksForTheThermodynamicOne) {
   const std::vector<std::function<void(ThermodynamicConfig&)>> phases = {
       [](auto& t) { t.validation.enabled = true; },

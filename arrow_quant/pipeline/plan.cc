@@ -1,6 +1,7 @@
 #include "arrow_quant/pipeline/plan.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 
 #include "arrow_quant/core/error.h"
@@ -117,12 +118,21 @@ int64_t planned_bytes(const PlannedTensor& tensor, std::optional<BitWidth> width
   return tensor.view.rows * static_cast<int64_t>(packed_row_bytes(cols, *width) + params);
 }
 
+ModelDirOptions model_dir_options(const DiffusionQuantConfig& config) {
+  return {.components = config.components,
+          .variant = config.variant,
+          .all_components = config.mode == QuantMode::Base};
+}
+
 Plan make_plan(const ModelDir& model, const DiffusionQuantConfig& config) {
-  const LayerRules rules({*bit_width_from_bits(static_cast<int>(config.bit_width)),
-                          config.modules_to_not_convert, config.modules_to_convert});
+  const bool diffusion = config.mode == QuantMode::Diffusion;
+  const LayerRules rules({.bit_width = *bit_width_from_bits(static_cast<int>(config.bit_width)),
+                          .modules_to_not_convert = config.modules_to_not_convert,
+                          .modules_to_convert = config.modules_to_convert,
+                          .diffusion_rules = diffusion});
   Plan plan;
   plan.modality = guess_modality(model, config);
-  if (!plan.modality.modality) {
+  if (diffusion && !plan.modality.modality) {
     plan.warnings.push_back("the modality could not be told (" + plan.modality.evidence +
                             "): the general rules apply; set it with modality=… or --modality to "
                             "text, code, image or audio");
@@ -136,7 +146,8 @@ Plan make_plan(const ModelDir& model, const DiffusionQuantConfig& config) {
   const bool any = std::any_of(plan.components.begin(), plan.components.end(),
                                [](const PlannedComponent& c) { return !c.tensors.empty(); });
   if (!any) {
-    throw Error(ErrorCode::ModelNotFound, model.root.string() + ": the model holds no tensor");
+    throw Error(ErrorCode::ModelNotFound, model.root.string() + ": the model holds no tensor",
+                model.root, ENOENT);
   }
   warn_of_unused_patterns(config.modules_to_not_convert, "modules_to_not_convert", plan);
   warn_of_unused_patterns(config.modules_to_convert, "modules_to_convert", plan);

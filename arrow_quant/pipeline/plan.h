@@ -47,6 +47,9 @@ struct Plan {
   uint64_t source_bytes = 0;  // of all tensors
 };
 
+// Which of a model's components and files the config asks for.
+ModelDirOptions model_dir_options(const DiffusionQuantConfig& config);
+
 // The model must outlive the plan. Throws: Error(Configuration) for patterns that do not compile;
 // Error(ModelNotFound) if the components hold no tensor.
 Plan make_plan(const ModelDir& model, const DiffusionQuantConfig& config);

@@ -291,7 +291,7 @@ QuantizationResult quantize_model(const fs::path& model_path, const fs::path& ou
   const auto begin = std::chrono::steady_clock::now();
   const double flushed_before = flush_seconds();
   const Mechanisms mechanisms = choose_mechanisms(config);
-  const ModelDir model = open_model_dir(model_path, {config.components, config.variant});
+  const ModelDir model = open_model_dir(model_path, model_dir_options(config));
   const Plan plan = make_plan(model, config);
   Manifest manifest = begin_manifest(model, plan, config);
   const std::string fingerprint = fingerprint_of(manifest, plan);

@@ -379,6 +379,28 @@ TEST_F(QuantizeModel, APipelineIsMirroredWithItsOtherFilesCarriedOver) {
   EXPECT_THAT(files.at("manifest.json"), HasSubstr("diffusion_pytorch_model.bin"));
 }
 
+TEST_F(QuantizeModel, InModeBaseEveryComponentIsQuantizedWhateverItsLayersDo) {
+  const fs::path root = dir / "pipe";
+  write_text(root / "model_index.json",
+             R"({"_class_name":"Pipeline","language_model":["transformers","Some"],)"
+             R"("scheduler":["diffusers","S"],"vae":["diffusers","AutoencoderKL"]})");
+  write_text(root / "scheduler/scheduler_config.json", "{}");
+  write_safetensors(root / "language_model/model.safetensors", small_model());
+  write_safetensors(root / "vae/diffusion_pytorch_model.safetensors", small_model());
+  config.modality.reset();
+  EXPECT_EQ(code_of([&] { quantize_model(root, dir / "out", config, {}); }),
+            ErrorCode::ModelNotFound);
+  config.mode = QuantMode::Base;
+  config.bit_width = 2;
+  const QuantizationResult result = quantize_model(root, dir / "out", config, {});
+  EXPECT_EQ(result.num_quantized, 8);  // the embedder too
+  EXPECT_EQ(layer(result, "time_embed.linear_1.weight").bit_width, 2);
+  EXPECT_TRUE(result.warnings.empty());
+  EXPECT_TRUE(validate_model(root, dir / "out", config, {}).passed);
+  const QuantizedModel model = QuantizedModel::open(dir / "out");
+  EXPECT_FALSE(model.read_block(0, 0).header.is_diffusion_model);
+}
+
 TEST_F(QuantizeModel, ValidationReportsMissingExtraAndReshapedTensors) {
   quantize("out");
   std::vector<TestTensor> tensors = small_model();

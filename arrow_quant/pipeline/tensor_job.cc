@@ -247,7 +247,7 @@ void TensorJob::fill_header(size_t block, BlockHeader& header) const {
   header.row_start = range.row_start;
   header.row_count = range.row_count;
   header.num_params = range.row_count * tensor_.view.cols;
-  header.is_diffusion_model = true;
+  header.is_diffusion_model = config_.mode == QuantMode::Diffusion;
   header.modality = labels_.modality;
   header.component = labels_.component;
   if (!width_) {

@@ -115,6 +115,7 @@ class DiffusionQuantConfig:
         activation_bits: int | None = None,
         activation_mode: str = "dynamic",
         quality: str = "standard",
+        mode: str = "diffusion",
         method: str = "mse",
         error_norm: float = 3.0,
         components: Sequence[str] = [],
@@ -162,6 +163,7 @@ class DiffusionQuantConfig:
     activation_bits: int | None
     activation_mode: str
     quality: str
+    mode: str
     method: str
     error_norm: float
     on_nonfinite: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from collections.abc import Callable
@@ -10,12 +11,10 @@ from typing import Any
 
 from arrow_quant_v2 import _core
 from arrow_quant_v2._core import DiffusionQuantConfig
-from arrow_quant_v2.errors import ConfigurationError, ModelNotFoundError
+from arrow_quant_v2.errors import ModelNotFoundError
 
 StrPath = str | os.PathLike[str]
 ProgressCallback = Callable[[str, float], object]
-
-_MODES = ("diffusion",)
 
 
 class ArrowQuantV2:
@@ -26,8 +25,10 @@ class ArrowQuantV2:
 
     Parameters
     ----------
-    mode : str
-        "diffusion".
+    mode : str, optional
+        "diffusion" quantizes the denoiser of a diffusion model by the rules for its layers, "base"
+        every weight of any model. Wins over the ``mode`` of a config; where it is not given, the
+        config's counts, which is "diffusion" by default.
 
     Raises
     ------
@@ -47,18 +48,26 @@ class ArrowQuantV2:
     True
     """
 
-    def __init__(self, mode: str = "diffusion") -> None:
-        if mode not in _MODES:
-            raise ConfigurationError(f"mode = {mode!r}: allowed are {', '.join(map(repr, _MODES))}")
-        self._mode = mode
+    def __init__(self, mode: str | None = None) -> None:
+        self._mode = None if mode is None else DiffusionQuantConfig(mode=mode).mode
 
     @property
     def mode(self) -> str:
-        """What kind of model is quantized."""
-        return self._mode
+        """What kind of model is quantized, where a config says nothing else."""
+        return DiffusionQuantConfig().mode if self._mode is None else self._mode
 
     def __repr__(self) -> str:
-        return f"ArrowQuantV2(mode={self._mode!r})"
+        return f"ArrowQuantV2(mode={self.mode!r})"
+
+    def _chosen(self, config: DiffusionQuantConfig | None) -> DiffusionQuantConfig:
+        """Return what a run follows: a given config, and the mode of this quantizer."""
+        chosen = DiffusionQuantConfig() if config is None else config
+        if not isinstance(chosen, DiffusionQuantConfig):
+            raise TypeError(f"config is a {type(config).__name__}, not a DiffusionQuantConfig")
+        if self._mode is not None and self._mode != chosen.mode:
+            chosen = copy.copy(chosen)
+            chosen.mode = self._mode
+        return chosen
 
     def quantize_diffusion_model(
         self,
@@ -109,7 +118,7 @@ class ArrowQuantV2:
             _core.quantize_model(
                 os.fspath(model_path),
                 os.fspath(output_path),
-                DiffusionQuantConfig() if config is None else config,
+                self._chosen(config),
                 progress_callback,
             )
         )

@@ -57,6 +57,7 @@ OPTIONS_WITH_EFFECT = {
     "activation_bits": Row({"activation_bits": 8}, at("warnings")),
     "activation_mode": Row({"activation_mode": "static"}, at("warnings")),
     "quality": Row({"quality": "high"}, at("warnings")),
+    "mode": Row({"mode": "base"}, bits, {"components": ["transformer"]}),
     "method": Row({"method": "rtn"}, at("cosine_similarity")),
     "error_norm": Row({"error_norm": 2}, at("cosine_similarity")),
     "components": Row({"components": ["vae"]}, at("num_quantized")),

@@ -72,8 +72,34 @@ def test_validation_measures_what_quantization_reported(tiny_model: Path, tmp_pa
 
 def test_only_known_modes_are_taken() -> None:
     assert ArrowQuantV2().mode == "diffusion"
-    with pytest.raises(ConfigurationError, match="'diffusion'"):
+    assert ArrowQuantV2(mode="base").mode == "base"
+    with pytest.raises(ConfigurationError, match='mode = "fast": allowed are diffusion, base'):
         ArrowQuantV2(mode="fast")
+
+
+@pytest.mark.parametrize(
+    ("quantizer", "config", "embedder"),
+    [
+        (None, None, "none"),
+        ("diffusion", None, "none"),
+        ("base", None, "int4"),
+        (None, "base", "int4"),
+        ("diffusion", "base", "none"),
+        ("base", "diffusion", "int4"),
+    ],
+)
+def test_the_quantizers_mode_wins_over_the_configs(
+    quantizer: str | None, config: str | None, embedder: str, tmp_path: Path
+) -> None:
+    tensors = {"model.embed_tokens.weight": tiny_tensors()[QUANTIZED[0]]}
+    write_safetensors(tmp_path / "model.safetensors", tensors)
+    given = None if config is None else DiffusionQuantConfig(mode=config)
+    result = ArrowQuantV2(quantizer).quantize_diffusion_model(
+        tmp_path / "model.safetensors", tmp_path / "out", given
+    )
+    assert [layer["quant_type"] for layer in result["layers"]] == [embedder]
+    if given is not None:
+        assert given.mode == config
 
 
 def test_paths_may_be_path_objects_with_any_name(tiny_model: Path, tmp_path: Path) -> None:
