@@ -64,7 +64,7 @@ void visit_positional_fields(Config& config, Visitor&& visit) {
         config.calibration_samples);
   visit(FieldInfo{.name = "deployment_profile",
                   .flags = "--profile,--deployment-profile",
-                  .doc = "sets the defaults of options that say so",
+                  .doc = "sets the defaults of bits, groups, min accuracy, samples and memory",
                   .changes_output = false},
         config.deployment_profile);
   visit(
@@ -99,7 +99,7 @@ void visit_keyword_fields(Config& config, Visitor&& visit) {
   visit_validation_fields(config.thermodynamic.validation, visit);
   visit_smoothing_fields(config.thermodynamic.boundary_smoothing, visit);
   visit(FieldInfo{.name = "calibration_path",
-                  .flags = "--calibration",
+                  .flags = "--calibration,--calibration-path",
                   .doc = "file with calibration data",
                   .changes_output = false},
         config.calibration_path);

@@ -306,6 +306,14 @@ TEST_F(YamlFileTest, AFileIsReadAndNamedInMessages) {
   }
 }
 
+TEST_F(YamlFileTest, TheExamplesOfTheReferenceRun) {
+  const auto edge_config = DiffusionQuantConfig::from_profile(DeploymentProfile::Edge);
+  edge_config.validate();
+  edge_config.to_yaml(path_);
+  const auto config = DiffusionQuantConfig::from_yaml(path_);
+  EXPECT_EQ(config, edge_config);
+}
+
 TEST_F(YamlFileTest, AFileThatCannotBeReadIsAnIoError) {
   const std::vector<std::pair<std::filesystem::path, int>> cases = {{path_, ENOENT},
                                                                     {testing::TempDir(), EISDIR}};

@@ -172,7 +172,9 @@ def test_quiet_says_nothing_of_a_success(model: Path, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_flags_win_over_the_file_and_the_file_over_the_profile(model: Path, tmp_path: Path) -> None:
+def test_flags_win_over_the_file_the_file_over_the_environment_and_that_over_the_profile(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = tmp_path / "options.yaml"
     config.write_text("deployment_profile: edge\nbits: 8\nmodules_to_not_convert: [fc1]\n")
 
@@ -191,6 +193,11 @@ def test_flags_win_over_the_file_and_the_file_over_the_profile(model: Path, tmp_
     assert plan("--config", str(config), "--profile", "cloud") == ("int8", 64, "none")
     assert plan("--config", str(config), "--keep", "to_q") == ("none", 0, "int8")
     assert plan("--keep", "to_q", "--keep", "fc1") == ("none", 0, "none")
+    monkeypatch.setenv("ARROW_QUANT_GROUP_SIZE", "32")
+    monkeypatch.setenv("ARROW_QUANT_BITS", "2")
+    assert plan() == ("int2", 32, "int2")
+    assert plan("--config", str(config)) == ("int8", 32, "none")
+    assert plan("--profile", "cloud", "--bits", "4") == ("int4", 32, "int4")
 
 
 def test_validate_passes_what_quantize_made(model: Path, quantized: Path) -> None:
