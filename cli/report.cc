@@ -83,6 +83,24 @@ std::string promotion_lines(const std::vector<Promotion>& promotions) {
   return text + rest_line(promotions.size());
 }
 
+// What was asked for and what came of it, and how many layers have how many bits.
+std::string target_line(const Allocation& allocation) {
+  std::map<std::string, int64_t> layers_at = {{"int2", 0}, {"int4", 0}, {"int8", 0}};
+  int64_t num_kept = 0;
+  for (const LayerAllocation& layer : allocation.layers) {
+    const std::string& quant_type = layer.choices[layer.chosen].quant_type;
+    quant_type == "none" ? ++num_kept : ++layers_at[quant_type];
+  }
+  std::vector<std::string> parts;
+  for (const auto& [quant_type, count] : layers_at) {
+    parts.push_back(quant_type + " " + std::to_string(count));
+  }
+  const bool size = allocation.target == "target_size_mb";
+  return line("target", fixed(allocation.target_value, 3) + (size ? " MB" : " bits per weight") +
+                            ", " + fixed(allocation.reached, 3) + " reached: " +
+                            joined(parts, ", ") + ", kept " + std::to_string(num_kept));
+}
+
 std::string worst_text(double cosine, const std::string& layer) {
   return layer.empty() ? "" : ", worst " + cosine_text(cosine) + " in " + layer;
 }
@@ -166,6 +184,9 @@ std::string report(const QuantizationResult& result) {
   text += line("compression", fixed(result.compression_ratio, 2) + "x, " + size_text(source_bytes) +
                                   " → " + size_text(result.model_size_mb * 1e6));
   text += bits_line(result.bits_per_weight, result.bits_per_weight_model);
+  if (result.allocation) {
+    text += target_line(*result.allocation);
+  }
   text += quality_lines(result.cosine_similarity, result.worst_cosine_similarity,
                         result.worst_layer, result.sqnr_db, result.layers);
   text += line("tensors", std::to_string(result.num_quantized) + " quantized, " +

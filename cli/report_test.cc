@@ -51,21 +51,28 @@ TEST(ReportTest, AQuantizationIsSummedUpInLines) {
   result.mechanisms.time_aware = result.mechanisms.spatial = {true, false, "no calibration data"};
   result.mechanisms.thermodynamic = {false, false, "off"};
   result.promotions = {{"p.weight", 2, 16, 0.5, 1, 2048}};
-  EXPECT_EQ(report(result),
-            "Quantized to out\n"
-            "  compression       3.50x, 328 kB → 56.1 kB\n"
-            "  bits per weight   4.250 in quantized layers, 4.500 in the model\n"
-            "  cosine            mean 0.99723, worst 0.99600 in a.weight\n"
-            "  SQNR              mean 22.00 dB, worst 20.50 dB\n"
-            "  tensors           2 quantized, 3 kept\n"
-            "  kept              norm 2, embedder 1\n"
-            "  other bits        8 bits for adaLN modulation 1\n"
-            "  promoted          1 layer below the accuracy asked for, 2.05 kB more\n"
-            "                    p.weight: int2 → kept, cosine 0.50000 → 1.00000\n"
-            "  modality          image (DiTPipeline)\n"
-            "  not applied       time-aware, spatial: no calibration data\n"
-            "  time              0.50 s, peak memory 90 MiB\n"
-            "  files             out, listed in its manifest.json\n");
+  result.allocation = {"target_bits_per_weight", 4.5, 4.25, 0, 0, 0, {}};
+  for (const char* quant_type : {"int4", "none", "int4"}) {
+    result.allocation->layers.emplace_back().choices = {{quant_type, 4, 0, 0, 1, true}};
+  }
+  EXPECT_EQ(
+      report(result),
+      "Quantized to out\n"
+      "  compression       3.50x, 328 kB → 56.1 kB\n"
+      "  bits per weight   4.250 in quantized layers, 4.500 in the model\n"
+      "  target            4.500 bits per weight, 4.250 reached: int2 0, int4 2, int8 0, kept "
+      "1\n"
+      "  cosine            mean 0.99723, worst 0.99600 in a.weight\n"
+      "  SQNR              mean 22.00 dB, worst 20.50 dB\n"
+      "  tensors           2 quantized, 3 kept\n"
+      "  kept              norm 2, embedder 1\n"
+      "  other bits        8 bits for adaLN modulation 1\n"
+      "  promoted          1 layer below the accuracy asked for, 2.05 kB more\n"
+      "                    p.weight: int2 → kept, cosine 0.50000 → 1.00000\n"
+      "  modality          image (DiTPipeline)\n"
+      "  not applied       time-aware, spatial: no calibration data\n"
+      "  time              0.50 s, peak memory 90 MiB\n"
+      "  files             out, listed in its manifest.json\n");
 }
 
 TEST(ReportTest, AModelWithoutQuantizedLayersIsReportedToo) {

@@ -47,6 +47,12 @@ struct DiffusionQuantConfig {
   std::vector<std::string> components;              // empty: the denoiser, or all in mode Base
   std::vector<std::string> modules_to_not_convert;  // substrings or "re:" expressions
   std::vector<std::string> modules_to_convert;      // the same; wins over the built-in rules
+  // Regular expressions → 2, 4, 8 or 16 (kept); the first that is found in a layer's name counts.
+  NamedInts layer_bit_widths;
+  // Unset: bit_width for all. Else the bits of each layer follow from its measured error, so that
+  // they come to no more than so many bits per weight, or so many 10⁶ bytes of part files.
+  std::optional<double> target_bits_per_weight;
+  std::optional<double> target_size_mb;
   OnNonFinite on_nonfinite = OnNonFinite::Error;
   std::optional<std::string> variant;  // "fp16": take model.fp16.safetensors
   int64_t max_part_size_mb = 2048;     // 1 … 1048576; output of one part file, in MiB

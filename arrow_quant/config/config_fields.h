@@ -12,6 +12,7 @@ inline constexpr double kBitWidths[] = {2, 4, 8};
 inline constexpr double kGroupSizes[] = {32, 64, 128, 256};
 inline constexpr double kErrorNorms[] = {2, 2.5, 3, 4};
 inline constexpr double kActivationBits[] = {4, 8};
+inline constexpr double kLayerBitWidths[] = {2, 4, 8, 16};
 
 // The options that Python also takes by position, in that order.
 template <class Config, class Visitor>
@@ -146,6 +147,23 @@ void visit_keyword_fields(Config& config, Visitor&& visit) {
                   .flags = "--modules-to-convert",
                   .doc = "tensors to quantize although a built-in rule would keep them"},
         config.modules_to_convert);
+  visit(FieldInfo{.name = "layer_bit_widths",
+                  .flags = "--layer-bits,--layer-bit-widths",
+                  .doc = "bits of the layers in whose name a regular expression is found, 16: kept",
+                  .one_of = kLayerBitWidths},
+        config.layer_bit_widths);
+  visit(FieldInfo{.name = "target_bits_per_weight",
+                  .flags = "--target-bpw,--target-bits-per-weight",
+                  .doc = "share bits out among layers by their errors, so many per weight at most",
+                  .min = 0,
+                  .above_min = true},
+        config.target_bits_per_weight);
+  visit(FieldInfo{.name = "target_size_mb",
+                  .flags = "--target-size-mb",
+                  .doc = "the same for a size of all parts, in 10^6 bytes",
+                  .min = 0,
+                  .above_min = true},
+        config.target_size_mb);
   visit(FieldInfo{.name = "on_nonfinite",
                   .flags = "--on-nonfinite",
                   .doc = "a NaN or infinite weight: an error, or its tensor is kept"},

@@ -43,9 +43,10 @@ std::string message_for(const Variables& variables) {
 
 TEST(EnvironmentTest, EveryOptionHasAVariable) {
   for (const FieldDoc& field : config_field_docs()) {
+    const std::string name = field.kind == OptionKind::IntMap ? "name=" : "";
     const std::string text = field.kind == OptionKind::Bool ? "true"
                              : field.choices.empty()        ? "1"
-                                                            : field.choices.back();
+                                                            : name + field.choices.back();
     const Environment environment(Variables{{environment_variable(field.name), text}});
     const std::vector<GivenOption> given = environment_options();
     ASSERT_EQ(given.size(), 1u) << field.name;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <optional>
+#include <set>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -181,9 +182,13 @@ void check(const FieldInfo& info, const T& member) {
       reject(info, member, "an entry must not be empty");
     }
   } else if constexpr (std::is_same_v<T, NamedInts>) {
+    std::set<std::string> names;
     for (const auto& [name, number] : member) {
       if (name.empty()) {
         reject(info, member, "a name must not be empty");
+      }
+      if (!names.insert(name).second) {
+        reject(info, member, "a name stands there twice; each may have one number");
       }
       if (!is_allowed(info, static_cast<double>(number))) {
         reject(info, NamedInts{{name, number}}, allowed_sentence(allowed_text<int64_t>(info)));

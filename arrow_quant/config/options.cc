@@ -133,6 +133,12 @@ void validate_options(const DiffusionQuantConfig& config, const std::vector<Give
     });
     with_origin(last == given.rend() ? "" : last->where, [&] { check(info, member); });
   });
+  if (config.target_bits_per_weight && config.target_size_mb) {
+    throw Error(ErrorCode::Configuration,
+                "target_bits_per_weight = " + value_text(*config.target_bits_per_weight) +
+                    " and target_size_mb = " + value_text(*config.target_size_mb) +
+                    ": only one of the two can hold; give one");
+  }
 }
 
 }  // namespace arrow_quant

@@ -65,6 +65,9 @@ TEST(OptionsTest, EveryOptionReadsBackWhatWasSet) {
       {"components", Strings{"unet", "text_encoder"}},
       {"modules_to_not_convert", Strings{"re:^a"}},
       {"modules_to_convert", Strings{"b"}},
+      {"layer_bit_widths", NamedInts{{"^b", 2}, {"a", 16}}},
+      {"target_bits_per_weight", 3.5},
+      {"target_size_mb", 1500.0},
       {"on_nonfinite", std::string("keep")},
       {"variant", std::string("fp16")},
       {"max_part_size_mb", int64_t{64}},
@@ -124,6 +127,27 @@ TEST(OptionsTest, OnlyOptionsThatCanChangeTheOutputSaySo) {
                                  "components", "variant", "max_part_size_mb"}) {
     EXPECT_THAT(others, testing::Not(testing::Contains(name)));
   }
+}
+
+TEST(OptionsTest, OnlyOneTargetCanHold) {
+  DiffusionQuantConfig config;
+  config.target_bits_per_weight = 3;
+  EXPECT_NO_THROW(config.validate());
+  config.target_size_mb = 200;
+  EXPECT_EQ(message_of([&] { config.validate(); }),
+            "target_bits_per_weight = 3.0 and target_size_mb = 200.0: only one of the two can "
+            "hold; give one");
+}
+
+TEST(OptionsTest, TheNumbersOfAMapAreAllowedOnes) {
+  DiffusionQuantConfig config;
+  config.layer_bit_widths = {{"a", 2}, {"b", 3}};
+  EXPECT_EQ(message_of([&] { config.validate(); }),
+            "layer_bit_widths = {\"b\": 3}: allowed are 2, 4, 8, 16");
+  config.layer_bit_widths = {{"a", 2}, {"", 4}};
+  EXPECT_THAT(message_of([&] { config.validate(); }), testing::HasSubstr("must not be empty"));
+  config.layer_bit_widths = {{"a", 2}, {"a", 4}};
+  EXPECT_THAT(message_of([&] { config.validate(); }), testing::HasSubstr("twice"));
 }
 
 TEST(OptionsTest, BitsIsAnotherNameOfBitWidth) {

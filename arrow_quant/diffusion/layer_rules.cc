@@ -14,6 +14,7 @@ constexpr int64_t kMinElements = 16384;
 constexpr int64_t kMinChannels = 32;
 // std::regex recurses once a character: longer names could exhaust the stack.
 constexpr size_t kMaxSearchedBytes = 1024;
+constexpr int64_t kKeptBits = 16;  // of layer_bit_widths
 
 std::string in_quotes(std::string_view text) {
   return "'" + std::string(text) + "'";
@@ -104,37 +105,67 @@ std::string kept_by_rule(const TensorPath& path, const NamedRole& named,
   return small(path, shape);
 }
 
+std::regex compile_regex(const std::string& option, const std::string& text,
+                         const std::string& expression, const std::string& remedy) {
+  try {
+    return std::regex(expression, std::regex::ECMAScript | std::regex::optimize);
+  } catch (const std::regex_error& error) {
+    throw Error(ErrorCode::Configuration, option + ": " + in_quotes(text) +
+                                              " is no ECMAScript regular expression (" +
+                                              error.what() + "); " + remedy);
+  }
+}
+
 }  // namespace
 
 LayerRules::LayerRules(const LayerRuleOptions& options)
     : bit_width_(options.bit_width),
       diffusion_rules_(options.diffusion_rules),
-      not_convert_(compile(options.modules_to_not_convert)),
-      convert_(compile(options.modules_to_convert)) {}
+      not_convert_(compile(options.modules_to_not_convert, "modules_to_not_convert")),
+      convert_(compile(options.modules_to_convert, "modules_to_convert")),
+      layers_(compile(options.layer_bit_widths)) {
+  for (const auto& [pattern, bits] : options.layer_bit_widths) {
+    layer_bits_.push_back(bits);
+    if (bits != 2 && bits != 4 && bits != 8 && bits != kKeptBits) {
+      throw Error(ErrorCode::Configuration, "layer_bit_widths: " + in_quotes(pattern) + " = " +
+                                                std::to_string(bits) +
+                                                ": allowed are 2, 4, 8, and 16 to keep the layer");
+    }
+  }
+}
 
-std::vector<LayerRules::Pattern> LayerRules::compile(const std::vector<std::string>& texts) {
+std::vector<LayerRules::Pattern> LayerRules::compile(const std::vector<std::string>& texts,
+                                                     const char* option) {
   std::vector<Pattern> patterns;
   for (const std::string& text : texts) {
-    Pattern pattern{text, std::nullopt};
     if (text.empty() || text == "re:") {
       throw Error(ErrorCode::Configuration,
-                  "modules to convert or not: " + in_quotes(text) +
+                  std::string(option) + ": " + in_quotes(text) +
                       " would match every tensor; give a part of a name, or 're:' and a regular "
                       "expression such as 're:.*'");
     }
+    patterns.push_back({option, text, std::nullopt, false});
     if (text.starts_with("re:")) {
-      try {
-        pattern.regex.emplace(text.substr(3), std::regex::ECMAScript | std::regex::optimize);
-      } catch (const std::regex_error& error) {
-        throw Error(ErrorCode::Configuration, "modules to convert or not: " + in_quotes(text) +
-                                                  " is no ECMAScript regular "
-                                                  "expression (" +
-                                                  error.what() +
-                                                  "); leave 're:' out to match a plain part of "
-                                                  "the name");
-      }
+      patterns.back().regex = compile_regex(option, text, text.substr(3),
+                                            "leave 're:' out to match a plain part of the name");
     }
-    patterns.push_back(std::move(pattern));
+  }
+  return patterns;
+}
+
+std::vector<LayerRules::Pattern> LayerRules::compile(
+    const std::vector<std::pair<std::string, int64_t>>& layer_bit_widths) {
+  constexpr const char* kOption = "layer_bit_widths";
+  std::vector<Pattern> patterns;
+  for (const auto& [text, bits] : layer_bit_widths) {
+    if (text.empty()) {
+      throw Error(ErrorCode::Configuration,
+                  std::string(kOption) + ": '' would match every tensor; give '.*' to say so");
+    }
+    patterns.push_back({kOption, text,
+                        compile_regex(kOption, text, text,
+                                      "put a backslash before signs that stand for themselves"),
+                        true});
   }
   return patterns;
 }
@@ -145,9 +176,13 @@ bool LayerRules::Pattern::matches(std::string_view name) const {
   }
   const std::string_view searched = name.substr(0, kMaxSearchedBytes);
   try {
-    return std::regex_search(searched.begin(), searched.end(), *regex);
+    const size_t dot = searches_module ? searched.rfind('.') : searched.npos;
+    return std::regex_search(searched.begin(), searched.end(), *regex) ||
+           (dot != searched.npos &&
+            std::regex_search(searched.begin(), searched.begin() + static_cast<ptrdiff_t>(dot),
+                              *regex));
   } catch (const std::regex_error& error) {
-    throw Error(ErrorCode::Configuration, "modules to convert or not: " + in_quotes(text) +
+    throw Error(ErrorCode::Configuration, option + ": " + in_quotes(text) +
                                               " is too complex to search in tensor " +
                                               in_quotes(searched) + " (" + error.what() + ")");
   }
@@ -155,16 +190,33 @@ bool LayerRules::Pattern::matches(std::string_view name) const {
 
 LayerDecision LayerRules::decide(std::string_view name, const std::vector<int64_t>& shape,
                                  DType dtype) const {
-  const auto matches = [&](const Pattern& pattern) { return pattern.matches(name); };
   const TensorPath path(name);
   if (std::string reason = impossible(path, shape, dtype); !reason.empty()) {
     return {std::nullopt, std::move(reason)};
   }
-  if (const auto found = std::find_if(not_convert_.begin(), not_convert_.end(), matches);
-      found != not_convert_.end()) {
-    return {std::nullopt, "asked not to convert: " + found->text};
+  const auto keep = std::find_if(not_convert_.begin(), not_convert_.end(),
+                                 [&](const Pattern& pattern) { return pattern.matches(name); });
+  if (keep != not_convert_.end()) {
+    return {std::nullopt, "asked not to convert: " + keep->text};
   }
-  if (std::any_of(convert_.begin(), convert_.end(), matches)) {
+  LayerDecision decision = decide_by_rule(path, name, shape);
+  decision.quantizable = decision.bit_width.has_value();
+  const auto asked = std::find_if(layers_.begin(), layers_.end(),
+                                  [&](const Pattern& pattern) { return pattern.matches(name); });
+  if (asked != layers_.end()) {
+    const int64_t bits = layer_bits_[static_cast<size_t>(asked - layers_.begin())];
+    decision.asked_for = true;
+    decision.bit_width = bit_width_from_bits(static_cast<int>(bits));
+    decision.quantizable = decision.quantizable || decision.bit_width.has_value();
+    decision.reason = "layer_bit_widths: " + asked->text + " = " + std::to_string(bits);
+  }
+  return decision;
+}
+
+LayerDecision LayerRules::decide_by_rule(const TensorPath& path, std::string_view name,
+                                         const std::vector<int64_t>& shape) const {
+  if (std::any_of(convert_.begin(), convert_.end(),
+                  [&](const Pattern& pattern) { return pattern.matches(name); })) {
     return {bit_width_, ""};
   }
   if (!diffusion_rules_) {

@@ -7,6 +7,7 @@
 #include <limits>
 #include <set>
 #include <sstream>
+#include <tuple>
 
 #include "arrow_quant/core/error.h"
 
@@ -205,6 +206,74 @@ TEST(LayerRules, ModulesToConvertGetTheAskedBitsWhereThatIsPossible) {
     const LayerDecision decision = rules.decide(c.name, c.shape, c.dtype);
     EXPECT_EQ(decision.reason, c.reason) << c.name;
     EXPECT_EQ(decision.bit_width, c.reason.empty() ? std::optional(BitWidth::Int2) : std::nullopt);
+  }
+}
+
+TEST(LayerRules, LayerBitWidthsDecideByTheFirstPatternThatIsFound) {
+  LayerRuleOptions options;
+  options.modules_to_not_convert = {"blocks.9."};
+  options.modules_to_convert = {"x_embedder"};
+  options.layer_bit_widths = {{R"(blocks\.\d+\.attn\.to_q$)", 2},  // a module's path
+                              {R"(\.to_[qkv]\.weight$)", 8},
+                              {"norm1|embed", 4},
+                              {"^lm_head", 2},
+                              {"fc2", 16}};
+  const LayerRules rules(options);
+  struct Case {
+    std::string name;
+    Shape shape;
+    int bits;  // 0: kept
+    std::string reason;
+    bool quantizable;
+  };
+  const Case cases[] = {
+      {"blocks.0.attn.to_q.weight",
+       {512, 512},
+       2,
+       R"(layer_bit_widths: blocks\.\d+\.attn\.to_q$ = 2)",
+       true},
+      {"blocks.0.attn.to_k.weight",
+       {512, 512},
+       8,
+       R"(layer_bit_widths: \.to_[qkv]\.weight$ = 8)",
+       true},
+      {"blocks.0.norm1.linear.weight", {512, 512}, 4, "layer_bit_widths: norm1|embed = 4", true},
+      {"x_embedder.weight", {8, 8}, 4, "layer_bit_widths: norm1|embed = 4", true},
+      {"lm_head.weight", {264, 256}, 2, "layer_bit_widths: ^lm_head = 2", true},
+      {"blocks.0.fc2.weight", {512, 512}, 0, "layer_bit_widths: fc2 = 16", true},
+      {"t_embedder.fc2.weight", {512, 512}, 4, "layer_bit_widths: norm1|embed = 4", true},
+      {"blocks.0.fc2.bias", {512}, 0, "bias", false},
+      {"pos_table_fc2", {512, 512}, 0, "layer_bit_widths: fc2 = 16", false},
+      {"blocks.9.attn.to_q.weight", {512, 512}, 0, "asked not to convert: blocks.9.", false},
+      {"blocks.0.fc1.weight", {512, 512}, 4, "", true},
+      {"conv_in.weight", {512, 512}, 0, "first projection: conv_in", false},
+  };
+  for (const Case& c : cases) {
+    const LayerDecision decision = rules.decide(c.name, c.shape, DType::BF16);
+    EXPECT_EQ(decision.bit_width ? bits_of(*decision.bit_width) : 0, c.bits) << c.name;
+    EXPECT_EQ(decision.reason, c.reason) << c.name;
+    EXPECT_EQ(decision.quantizable, c.quantizable) << c.name;
+    EXPECT_EQ(decision.asked_for, c.reason.starts_with("layer_bit_widths")) << c.name;
+  }
+}
+
+TEST(LayerRules, LayerBitWidthsThatCannotBeMeantAreConfigurationErrors) {
+  for (const auto& [pattern, bits, part] :
+       {std::tuple<const char*, int64_t, const char*>("", 4, "''"),
+        std::tuple<const char*, int64_t, const char*>("(", 4, "'('"),
+        std::tuple<const char*, int64_t, const char*>("a", 3, "'a' = 3"),
+        std::tuple<const char*, int64_t, const char*>("a", 32, "2, 4, 8, and 16"),
+        std::tuple<const char*, int64_t, const char*>("a", int64_t{1} << 40, "'a'")}) {
+    LayerRuleOptions options;
+    options.layer_bit_widths = {{pattern, bits}};
+    try {
+      const LayerRules rules(options);
+      ADD_FAILURE() << pattern << " = " << bits << " was taken";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::Configuration);
+      EXPECT_THAT(error.what(), HasSubstr("layer_bit_widths"));
+      EXPECT_THAT(error.what(), HasSubstr(part));
+    }
   }
 }
 

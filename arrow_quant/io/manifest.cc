@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "arrow_quant/core/error.h"
+#include "arrow_quant/io/allocation_json.h"
 #include "arrow_quant/io/totals.h"
 
 namespace arrow_quant {
@@ -245,20 +246,22 @@ std::string to_json(const Manifest& manifest) {
   for (const SkippedRecord& file : manifest.skipped_files) {
     skipped.push_back({{"path", file.path}, {"reason", file.reason}});
   }
-  const Json json = {{"format", "arrow_quant"},
-                     {"format_version", manifest.format_version},
-                     {"required_features", manifest.required_features},
-                     {"tool_version", manifest.tool_version},
-                     {"modality", manifest.modality},
-                     {"modality_evidence", manifest.modality_evidence},
-                     {"min_accuracy", manifest.min_accuracy},
-                     {"options", options_json(manifest.options)},
-                     {"totals", totals_json(manifest)},
-                     {"source_files", files_json(manifest.source_files)},
-                     {"copied_files", files_json(manifest.copied_files)},
-                     {"skipped_files", std::move(skipped)},
-                     {"components", components_json(manifest.components, false)},
-                     {"warnings", manifest.warnings}};
+  const Json json = {
+      {"format", "arrow_quant"},
+      {"format_version", manifest.format_version},
+      {"required_features", manifest.required_features},
+      {"tool_version", manifest.tool_version},
+      {"modality", manifest.modality},
+      {"modality_evidence", manifest.modality_evidence},
+      {"min_accuracy", manifest.min_accuracy},
+      {"options", options_json(manifest.options)},
+      {"totals", totals_json(manifest)},
+      {"source_files", files_json(manifest.source_files)},
+      {"copied_files", files_json(manifest.copied_files)},
+      {"skipped_files", std::move(skipped)},
+      {"components", components_json(manifest.components, false)},
+      {"allocation", manifest.allocation ? allocation_json(*manifest.allocation) : Json(nullptr)},
+      {"warnings", manifest.warnings}};
   return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
@@ -299,14 +302,21 @@ Manifest parse_manifest(const std::string& text, const std::string& source) {
     for (const Json& component : json.at("components")) {
       m.components.push_back(component_record(component));
     }
+    if (const Json& allocation = json.at("allocation"); !allocation.is_null()) {
+      m.allocation = parse_allocation(allocation);
+    }
     m.warnings = json.at("warnings").get<std::vector<std::string>>();
     return m;
   });
 }
 
 std::string to_json(const Journal& journal) {
-  const Json json = {{"fingerprint", journal.fingerprint},
-                     {"components", components_json(journal.components, true)}};
+  Json json = {{"fingerprint", journal.fingerprint},
+               {"components", components_json(journal.components, true)}};
+  if (journal.allocation) {
+    json["allocation"] = allocation_json(journal.allocation->allocation);
+    json["allocation_source_digest"] = journal.allocation->source_digest;
+  }
   return json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
@@ -317,6 +327,10 @@ Journal parse_journal(const std::string& text, const std::string& source) {
     journal.fingerprint = json.at("fingerprint").get<std::string>();
     for (const Json& component : json.at("components")) {
       journal.components.push_back(component_record(component));
+    }
+    if (json.contains("allocation")) {
+      journal.allocation = {parse_allocation(json.at("allocation")),
+                            json.at("allocation_source_digest").get<std::string>()};
     }
     return journal;
   });

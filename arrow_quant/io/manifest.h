@@ -4,11 +4,13 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <variant>
 #include <vector>
 
+#include "arrow_quant/io/allocation.h"
 #include "arrow_quant/io/layer_report.h"
 
 namespace arrow_quant {
@@ -78,6 +80,7 @@ struct Manifest {
   std::vector<FileRecord> copied_files;
   std::vector<SkippedRecord> skipped_files;
   std::vector<ComponentRecord> components;
+  std::optional<Allocation> allocation;  // where a target was given
   std::vector<std::string> warnings;
 };
 
@@ -87,10 +90,17 @@ std::string to_json(const Manifest& manifest);
 // type; Error(Unsupported) for a newer format version or an unknown required feature.
 Manifest parse_manifest(const std::string& text, const std::string& source);
 
+// An allocation, and the digest of the source bytes that it was measured on.
+struct RecordedAllocation {
+  Allocation allocation;
+  std::string source_digest;
+};
+
 // What a run under way has finished, and of what run it is.
 struct Journal {
   std::string fingerprint;                  // of options, plan and source sizes
   std::vector<ComponentRecord> components;  // with the parts finished so far, in order
+  std::optional<RecordedAllocation> allocation;
 };
 
 std::string to_json(const Journal& journal);

@@ -161,4 +161,8 @@ PartInfo PartWriter::finish() {
   return std::move(impl_->info);
 }
 
+int64_t stored_param_bytes(QuantizedBlock& block) {
+  return compressed_param_bytes(block);
+}
+
 }  // namespace arrow_quant

@@ -55,4 +55,8 @@ class PartWriter {
   std::unique_ptr<Impl> impl_;
 };
 
+// Bytes that a block's scales and offsets take as compressed: its stored bytes are these and its
+// codes. Only scales and offsets are looked at.
+int64_t stored_param_bytes(QuantizedBlock& block);
+
 }  // namespace arrow_quant

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <utility>
 
+#include <arrow/io/memory.h>
 #include <arrow/util/compression.h>
 #include <parquet/column_page.h>
 #include <parquet/column_writer.h>
@@ -111,6 +112,9 @@ class Columns {
   void empty_lists(std::string_view name, int num_leaves = 1);
   // Returns the column's bytes as compressed; 0 if all lists are empty.
   int64_t halves(std::string_view name, Buffer QuantizedBlock::*buffer);
+  int64_t params() {
+    return halves("scales", &QuantizedBlock::scales) + halves("offsets", &QuantizedBlock::offsets);
+  }
   std::unique_ptr<parquet::OffsetIndexBuilder> data();
 
   int64_t total_bytes() const { return total_bytes_; }
@@ -271,12 +275,18 @@ WrittenRowGroup write_row_group(std::span<QuantizedBlock> blocks,
   WrittenRowGroup written;
   // The bulk first, so that all small columns of the row group lie together behind it.
   written.data_pages = columns.data();
-  written.param_bytes = columns.halves("scales", &QuantizedBlock::scales) +
-                        columns.halves("offsets", &QuantizedBlock::offsets);
+  written.param_bytes = columns.params();
   write_header_columns(columns);
   write_unused_columns(columns);
   metadata.Finish(columns.total_bytes());
   return written;
+}
+
+int64_t compressed_param_bytes(QuantizedBlock& block) {
+  const auto file = parquet::FileMetaDataBuilder::Make(&part_schema(), part_writer_properties());
+  Columns columns({&block, 1}, *file->AppendRowGroup(),
+                  std::make_shared<arrow::io::MockOutputStream>());
+  return columns.params();
 }
 
 }  // namespace arrow_quant

@@ -26,4 +26,7 @@ WrittenRowGroup write_row_group(std::span<QuantizedBlock> blocks,
                                 parquet::RowGroupMetaDataBuilder& metadata,
                                 const std::shared_ptr<arrow::io::OutputStream>& sink);
 
+// Bytes of the columns of scales and offsets that write_row_group() would write for `block`.
+int64_t compressed_param_bytes(QuantizedBlock& block);
+
 }  // namespace arrow_quant

@@ -1,6 +1,8 @@
 #include "arrow_quant/io/totals.h"
 
+#include <algorithm>
 #include <cmath>
+#include <map>
 
 namespace arrow_quant {
 
@@ -9,6 +11,7 @@ Totals add_up(const std::vector<LayerReport>& layers, int64_t part_bytes) {
   totals.part_bytes = part_bytes;
   int64_t quantized_params = 0, quantized_bytes = 0, measured = 0, finite_sqnrs = 0;
   double cosine_sum = 0, sqnr_sum = 0;
+  std::map<int, int64_t> params_of_width;
   for (const LayerReport& layer : layers) {
     totals.num_params += layer.num_params;
     totals.source_bytes += layer.source_bytes;
@@ -20,6 +23,7 @@ Totals add_up(const std::vector<LayerReport>& layers, int64_t part_bytes) {
     ++totals.num_quantized;
     quantized_params += layer.num_params;
     quantized_bytes += layer.stored_bytes;
+    params_of_width[layer.bit_width] += layer.num_params;
     if (!layer.cosine_similarity || !layer.sqnr_db) {
       continue;  // a plan: nothing has been measured yet
     }
@@ -33,6 +37,12 @@ Totals add_up(const std::vector<LayerReport>& layers, int64_t part_bytes) {
       totals.worst_cosine_similarity = *layer.cosine_similarity;
       totals.worst_layer = layer.name;
     }
+  }
+  if (!params_of_width.empty()) {
+    totals.commonest_bit_width =
+        std::max_element(params_of_width.begin(), params_of_width.end(),
+                         [](const auto& a, const auto& b) { return a.second < b.second; })
+            ->first;
   }
   const auto ratio = [](double a, double b, double otherwise) { return b > 0 ? a / b : otherwise; };
   const auto params = static_cast<double>(totals.num_params);

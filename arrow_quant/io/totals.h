@@ -23,7 +23,8 @@ struct Totals {
   double cosine_similarity = 1;      // mean over measured layers
   double worst_cosine_similarity = 1;
   std::string worst_layer;
-  double sqnr_db = 0;  // mean over quantized layers where it is finite
+  double sqnr_db = 0;           // mean over quantized layers where it is finite
+  int commonest_bit_width = 0;  // of most quantized weights; 0 if there are none
 };
 
 // part_bytes: size of the part files.

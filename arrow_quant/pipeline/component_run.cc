@@ -54,9 +54,7 @@ ComponentRun::ComponentRun(const PlannedComponent& plan, Context context)
       labels_{plan.source->name, context_.modality, {}},
       stream_(std::make_unique<SourceStream>(*plan.source)),
       pool_(kSpareBytes) {
-  labels_.source = context_.model->layout == ModelLayout::SingleFile
-                       ? context_.model->root
-                       : context_.model->root / plan.source->subdir;
+  labels_.source = source_of(plan, *context_.model);
   record_.name = plan.source->name;
   record_.subdir = plan.source->subdir.string();
   record_.class_name = plan.source->class_name;

@@ -62,6 +62,11 @@ ModelInspection inspect_source(const std::filesystem::path& path,
       plan.modality.modality ? std::string(to_string(*plan.modality.modality)) : "unknown";
   inspection.modality_evidence = plan.modality.evidence;
   inspection.warnings = plan.warnings;
+  if (has_target(config)) {
+    inspection.warnings.emplace_back(
+        "the bits under a target follow from measuring the weights: shown are the fewest that each "
+        "layer can get");
+  }
   int64_t planned = 0;
   for (const PlannedComponent& component : plan.components) {
     for (const PlannedTensor& tensor : component.tensors) {

@@ -183,7 +183,12 @@ void OutputDir::begin(const std::string& fingerprint) {
       // An unreadable journal is as good as none: the run starts over.
     }
   }
-  write_journal({fingerprint, {}});  // first, so that a kill while clearing leaves our mark
+  start_over(fingerprint);
+}
+
+void OutputDir::start_over(const std::string& fingerprint) {
+  journal_.reset();
+  write_journal({fingerprint, {}, {}});  // first, so that a kill while clearing leaves our mark
   clear({});
 }
 

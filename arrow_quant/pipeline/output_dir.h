@@ -35,6 +35,9 @@ class OutputDir {
   // Starts a run that will take the place of finished().
   void replace_finished(const std::string& fingerprint);
 
+  // Forgets journal(), and removes the parts that it records.
+  void start_over(const std::string& fingerprint);
+
   void write_journal(const Journal& journal);
   // Removes the journal, puts the manifest into place, and the directory where it belongs.
   void publish(const std::string& manifest_json);

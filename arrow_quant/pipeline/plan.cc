@@ -6,6 +6,7 @@
 
 #include "arrow_quant/core/error.h"
 #include "arrow_quant/io/component_config.h"
+#include "arrow_quant/pipeline/chunk.h"
 
 namespace arrow_quant {
 namespace {
@@ -40,28 +41,6 @@ std::string part_name(size_t index, size_t count) {
   return text;
 }
 
-// Cuts a component's tensors where a part reaches its size.
-std::vector<PlannedPart> split_into_parts(const std::vector<PlannedTensor>& tensors,
-                                          const DiffusionQuantConfig& config) {
-  const int64_t limit = config.max_part_size_mb << 20;
-  std::vector<PlannedPart> parts;
-  int64_t bytes = 0;
-  for (size_t i = 0; i < tensors.size(); ++i) {
-    const int64_t next =
-        planned_bytes(tensors[i], tensors[i].decision.bit_width, config.group_size);
-    if (parts.empty() || (bytes > 0 && bytes + next > limit)) {
-      parts.push_back({i, 0, ""});
-      bytes = 0;
-    }
-    bytes += next;
-    ++parts.back().num_tensors;
-  }
-  for (size_t i = 0; i < parts.size(); ++i) {
-    parts[i].file_name = part_name(i, parts.size());
-  }
-  return parts;
-}
-
 PlannedComponent plan_component(const ModelComponent& component, const LayerRules& rules,
                                 const DiffusionQuantConfig& config) {
   PlannedComponent planned;
@@ -72,21 +51,20 @@ PlannedComponent plan_component(const ModelComponent& component, const LayerRule
                                  rules.decide(info.name, info.shape, info.dtype)});
     }
   }
-  planned.parts = split_into_parts(planned.tensors, config);
+  assign_parts(planned, config);
   return planned;
 }
 
 // A pattern that matches nothing is most likely misspelt.
-void warn_of_unused_patterns(const std::vector<std::string>& patterns, const char* option,
-                             Plan& plan) {
-  for (const LayerRules::Pattern& pattern : LayerRules::compile(patterns)) {
+void warn_of_unused_patterns(const std::vector<LayerRules::Pattern>& patterns, Plan& plan) {
+  for (const LayerRules::Pattern& pattern : patterns) {
     const auto matches = [&](const PlannedTensor& t) { return pattern.matches(t.info->name); };
     const bool used = std::any_of(
         plan.components.begin(), plan.components.end(), [&](const PlannedComponent& component) {
           return std::any_of(component.tensors.begin(), component.tensors.end(), matches);
         });
     if (!used) {
-      plan.warnings.push_back(std::string(option) + ": '" + pattern.text +
+      plan.warnings.push_back(pattern.option + ": '" + pattern.text +
                               "' matches no tensor; 'arrow-quant inspect MODEL' lists the names");
     }
   }
@@ -105,6 +83,42 @@ std::vector<BlockRange> split_into_blocks(const MatrixShape& view, uint64_t row_
     blocks.push_back({0, 0});  // a tensor without elements is one empty row of the table
   }
   return blocks;
+}
+
+void assign_parts(PlannedComponent& component, const DiffusionQuantConfig& config) {
+  const int64_t limit = config.max_part_size_mb << 20;
+  std::vector<PlannedPart>& parts = component.parts;
+  parts.clear();
+  int64_t bytes = 0;
+  for (size_t i = 0; i < component.tensors.size(); ++i) {
+    const PlannedTensor& tensor = component.tensors[i];
+    const int64_t next = planned_bytes(tensor, tensor.decision.bit_width, config.group_size);
+    if (parts.empty() || (bytes > 0 && bytes + next > limit)) {
+      parts.push_back({i, 0, ""});
+      bytes = 0;
+    }
+    bytes += next;
+    ++parts.back().num_tensors;
+  }
+  for (size_t i = 0; i < parts.size(); ++i) {
+    parts[i].file_name = part_name(i, parts.size());
+  }
+}
+
+std::vector<BlockRange> blocks_of(const PlannedTensor& tensor) {
+  const std::optional<BitWidth> width = tensor.decision.bit_width;
+  const auto cols = static_cast<size_t>(tensor.view.cols);
+  return split_into_blocks(tensor.view,
+                           width ? packed_row_bytes(cols, *width) : source_row_bytes(tensor));
+}
+
+std::filesystem::path source_of(const PlannedComponent& component, const ModelDir& model) {
+  return model.layout == ModelLayout::SingleFile ? model.root
+                                                 : model.root / component.source->subdir;
+}
+
+bool has_target(const DiffusionQuantConfig& config) {
+  return config.target_bits_per_weight.has_value() || config.target_size_mb.has_value();
 }
 
 int64_t planned_bytes(const PlannedTensor& tensor, std::optional<BitWidth> width,
@@ -126,9 +140,13 @@ ModelDirOptions model_dir_options(const DiffusionQuantConfig& config) {
 
 Plan make_plan(const ModelDir& model, const DiffusionQuantConfig& config) {
   const bool diffusion = config.mode == QuantMode::Diffusion;
-  const LayerRules rules({.bit_width = *bit_width_from_bits(static_cast<int>(config.bit_width)),
+  const BitWidth width = has_target(config)
+                             ? BitWidth::Int2
+                             : *bit_width_from_bits(static_cast<int>(config.bit_width));
+  const LayerRules rules({.bit_width = width,
                           .modules_to_not_convert = config.modules_to_not_convert,
                           .modules_to_convert = config.modules_to_convert,
+                          .layer_bit_widths = config.layer_bit_widths,
                           .diffusion_rules = diffusion});
   Plan plan;
   plan.modality = guess_modality(model, config);
@@ -149,8 +167,11 @@ Plan make_plan(const ModelDir& model, const DiffusionQuantConfig& config) {
     throw Error(ErrorCode::ModelNotFound, model.root.string() + ": the model holds no tensor",
                 model.root, ENOENT);
   }
-  warn_of_unused_patterns(config.modules_to_not_convert, "modules_to_not_convert", plan);
-  warn_of_unused_patterns(config.modules_to_convert, "modules_to_convert", plan);
+  warn_of_unused_patterns(
+      LayerRules::compile(config.modules_to_not_convert, "modules_to_not_convert"), plan);
+  warn_of_unused_patterns(LayerRules::compile(config.modules_to_convert, "modules_to_convert"),
+                          plan);
+  warn_of_unused_patterns(LayerRules::compile(config.layer_bit_widths), plan);
   return plan;
 }
 

@@ -54,6 +54,19 @@ ModelDirOptions model_dir_options(const DiffusionQuantConfig& config);
 // Error(ModelNotFound) if the components hold no tensor.
 Plan make_plan(const ModelDir& model, const DiffusionQuantConfig& config);
 
+// Cuts a component's tensors into parts where one reaches its size, by their decisions.
+void assign_parts(PlannedComponent& component, const DiffusionQuantConfig& config);
+
+// Whether bits are shared out under a target: the plan then has the fewest bits that each layer may
+// get, until allocate_bits() decides.
+bool has_target(const DiffusionQuantConfig& config);
+
+// The blocks that the tensor is cut into, as it is decided.
+std::vector<BlockRange> blocks_of(const PlannedTensor& tensor);
+
+// The file or folder that a component's tensors come from, for messages.
+std::filesystem::path source_of(const PlannedComponent& component, const ModelDir& model);
+
 // Bytes of codes and parameters that a tensor takes at `width`.
 int64_t planned_bytes(const PlannedTensor& tensor, std::optional<BitWidth> width,
                       int64_t group_size);

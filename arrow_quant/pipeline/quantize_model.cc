@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <utility>
 
 #include "arrow_quant/config/options.h"
 #include "arrow_quant/core/atomic_file.h"
@@ -17,6 +18,7 @@
 #include "arrow_quant/pipeline/output_dir.h"
 #include "arrow_quant/pipeline/peak_memory.h"
 #include "arrow_quant/pipeline/plan.h"
+#include "arrow_quant/pipeline/shared_bits.h"
 
 namespace fs = std::filesystem;
 
@@ -106,10 +108,10 @@ FileRecord copy_file(const fs::path& relative, const fs::path& from, const fs::p
 // config.json of a component, saying what was done to it.
 FileRecord write_component_config(const ComponentRecord& component, const ModelComponent& source,
                                   const DiffusionQuantConfig& config, const fs::path& output) {
-  QuantizationConfigEntry entry{static_cast<int>(config.bit_width),
-                                static_cast<int>(config.group_size),
-                                std::string(to_string(config.method)),
-                                {}};
+  const int bits = has_target(config) ? add_up(layers_of({component}), 0).commonest_bit_width
+                                      : static_cast<int>(config.bit_width);
+  QuantizationConfigEntry entry{
+      bits, static_cast<int>(config.group_size), std::string(to_string(config.method)), {}};
   for (const PartRecord& part : component.parts) {
     for (const TensorRecord& tensor : part.tensors) {
       if (tensor.report.quant_type == "none" && tensor.report.shape.size() >= 2) {
@@ -141,7 +143,8 @@ QuantizationResult make_result(const Manifest& manifest, const fs::path& output,
   result.model_size_mb = static_cast<double>(totals.part_bytes) / 1e6;
   result.modality = manifest.modality;
   result.modality_evidence = manifest.modality_evidence;
-  result.bit_width = static_cast<int>(config.bit_width);
+  result.bit_width =
+      has_target(config) ? totals.commonest_bit_width : static_cast<int>(config.bit_width);
   result.bits_per_weight = totals.bits_per_weight;
   result.bits_per_weight_model = totals.bits_per_weight_model;
   result.num_quantized = totals.num_quantized;
@@ -152,6 +155,7 @@ QuantizationResult make_result(const Manifest& manifest, const fs::path& output,
                                part.promotions.end());
     }
   }
+  result.allocation = manifest.allocation;
   result.warnings = manifest.warnings;
   return result;
 }
@@ -197,9 +201,8 @@ std::string why_not_up_to_date(const Manifest& finished, const Manifest& wanted,
 // The run proper, once it is clear where it writes.
 class Run {
  public:
-  Run(const ModelDir& model, const Plan& plan, const DiffusionQuantConfig& config,
-      const RunHooks& hooks, Manifest manifest, std::string fingerprint, OutputDir& output,
-      Progress& progress)
+  Run(const ModelDir& model, Plan& plan, const DiffusionQuantConfig& config, const RunHooks& hooks,
+      Manifest manifest, std::string fingerprint, OutputDir& output, Progress& progress)
       : model_(model),
         plan_(plan),
         config_(config),
@@ -214,6 +217,9 @@ class Run {
   }
 
   const Manifest& execute() {
+    if (has_target(config_)) {
+      decide_bits();
+    }
     for (size_t i = 0; i < plan_.components.size(); ++i) {
       quantize_component(i);
     }
@@ -223,6 +229,9 @@ class Run {
     for (size_t i = 0; i < plan_.components.size(); ++i) {
       manifest_.copied_files.push_back(write_component_config(
           manifest_.components[i], *plan_.components[i].source, config_, output_.path()));
+    }
+    if (manifest_.allocation) {
+      manifest_.allocation->reached = reached(*manifest_.allocation, manifest_.components);
     }
     if (hooks_.cancel != nullptr) {
       hooks_.cancel->check();  // the last chance: from here on the model stands
@@ -234,6 +243,38 @@ class Run {
   bool resumed() const { return resumed_; }
 
  private:
+  // Before the first part: the plan follows from it.
+  void decide_bits() {
+    const MeasureContext context{&config_, num_threads(), &progress_, hooks_.cancel};
+    size_t metadata_bytes = 0;
+    for (const PlannedComponent& component : plan_.components) {
+      size_t bytes = 0;
+      for (const auto& [key, value] : part_metadata(component)) {
+        bytes += key.size() + value.size();
+      }
+      metadata_bytes = std::max(metadata_bytes, bytes);
+    }
+    SharedBits bits = share_bits(plan_, model_, metadata_bytes, journal_.allocation, context);
+    if (!bits.recorded) {
+      output_.start_over(journal_.fingerprint);
+      journal_ = {journal_.fingerprint, {}, bits.record};
+      output_.write_journal(journal_);
+    }
+    manifest_.allocation = std::move(bits.record.allocation);
+  }
+
+  size_t num_threads() const {
+    return config_.num_threads == 0 ? available_threads()
+                                    : static_cast<size_t>(config_.num_threads);
+  }
+
+  std::map<std::string, std::string> part_metadata(const PlannedComponent& component) const {
+    return {{"component", component.source->name},
+            {"modality", manifest_.modality},
+            {"tool_version", manifest_.tool_version},
+            {"options", to_json(manifest_.options)}};
+  }
+
   void quantize_component(size_t index) {
     const PlannedComponent& component = plan_.components[index];
     ComponentRun::Context context;
@@ -242,12 +283,8 @@ class Run {
     context.modality = manifest_.modality;
     context.output_dir = output_.path() / component.source->subdir;
     context.output_subdir = component.source->subdir;
-    context.part_metadata = {{"component", component.source->name},
-                             {"modality", manifest_.modality},
-                             {"tool_version", manifest_.tool_version},
-                             {"options", to_json(manifest_.options)}};
-    context.num_threads =
-        config_.num_threads == 0 ? available_threads() : static_cast<size_t>(config_.num_threads);
+    context.part_metadata = part_metadata(component);
+    context.num_threads = num_threads();
     context.progress = &progress_;
     context.cancel = hooks_.cancel;
     journal_.components.resize(std::max(journal_.components.size(), index + 1));
@@ -269,7 +306,7 @@ class Run {
   }
 
   const ModelDir& model_;
-  const Plan& plan_;
+  Plan& plan_;
   const DiffusionQuantConfig& config_;
   const RunHooks& hooks_;
   Manifest manifest_;
@@ -292,12 +329,15 @@ QuantizationResult quantize_model(const fs::path& model_path, const fs::path& ou
   const double flushed_before = flush_seconds();
   const Mechanisms mechanisms = choose_mechanisms(config);
   const ModelDir model = open_model_dir(model_path, model_dir_options(config));
-  const Plan plan = make_plan(model, config);
+  Plan plan = make_plan(model, config);
   Manifest manifest = begin_manifest(model, plan, config);
   const std::string fingerprint = fingerprint_of(manifest, plan);
 
   OutputDir output(output_path, model_path, fingerprint, config.overwrite);
-  Progress progress(hooks.progress, plan.source_bytes);
+  const bool recorded = output.journal() && output.journal()->allocation;
+  Progress progress(
+      hooks.progress,
+      plan.source_bytes + (has_target(config) ? sharing_bytes(plan, model, recorded) : 0));
   progress.start("quantizing " + model_path.string());
   const auto finish = [&](QuantizationResult result, const std::string& message) {
     result.quantization_time_s =

@@ -3,9 +3,11 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "arrow_quant/io/allocation.h"
 #include "arrow_quant/io/layer_report.h"
 #include "arrow_quant/pipeline/mechanisms.h"
 
@@ -21,7 +23,7 @@ struct QuantizationResult {
   double model_size_mb = 0;  // bytes of the part files / 1e6
   std::string modality;      // "unknown" if it could not be told
   std::string modality_evidence;
-  int bit_width = 0;  // as asked
+  int bit_width = 0;  // as asked; under a target the one of most quantized weights
   double quantization_time_s = 0;
   double flush_time_s = 0;     // of it, spent in flushing to disk (by all runs of the process)
   double bits_per_weight = 0;  // stored bits of quantized layers, parameters included
@@ -31,10 +33,11 @@ struct QuantizationResult {
   double peak_memory_mb = 0;  // peak resident memory of the process, MiB
   std::vector<LayerReport> layers;
   std::vector<Promotion> promotions;
+  std::optional<Allocation> allocation;  // where a target was given
   Mechanisms mechanisms;
   std::vector<std::string> warnings;  // those of the mechanisms among them
-  bool resumed = false;     // parts of an earlier, unfinished run were used
-  bool up_to_date = false;  // the output was there and verified; nothing was written
+  bool resumed = false;               // parts of an earlier, unfinished run were used
+  bool up_to_date = false;            // the output was there and verified; nothing was written
 };
 
 struct LayerValidation {

@@ -5,6 +5,8 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "arrow_quant/io/allocation_json.h"
+
 namespace arrow_quant {
 namespace {
 
@@ -120,6 +122,7 @@ std::string to_json(const QuantizationResult& result) {
       {"thermodynamic_reason", result.mechanisms.thermodynamic.reason},
       {"calibration", result.mechanisms.calibration},
       {"promotions", to_array(result.promotions)},
+      {"allocation", result.allocation ? allocation_json(*result.allocation) : Json(nullptr)},
       {"warnings", result.warnings},
       {"layers", to_array(result.layers)},
   });

@@ -81,6 +81,21 @@ TEST(ResultJsonTest, AQuantizationResultHasTheKeysOfTheReferenceAndMore) {
   result.mechanisms.spatial = {true, false, "no calibration data"};
   result.mechanisms.thermodynamic = {false, false, "off"};
   result.mechanisms.calibration = "c.parquet";
+  result.allocation = Allocation{"target_size_mb",
+                                 2,
+                                 1.5,
+                                 20000,
+                                 17408,
+                                 0.5,
+                                 {LayerAllocation{"proj.weight",
+                                                  "transformer",
+                                                  32768,
+                                                  0,
+                                                  2,
+                                                  "proj.qkv",
+                                                  0.25,
+                                                  "int2 is below min_accuracy",
+                                                  {{"int4", 4, 17408, 0.25, 0.75, true}}}}};
   result.warnings = {"a warning"};
   result.resumed = true;
 
@@ -96,7 +111,16 @@ TEST(ResultJsonTest, AQuantizationResultHasTheKeysOfTheReferenceAndMore) {
     "spatial_reason": "no calibration data", "thermodynamic_applied": false,
     "thermodynamic_reason": "off", "calibration": "c.parquet",
     "promotions": [{"name": "proj.weight", "from_bits": 2, "to_bits": 4, "accuracy_before": 0.5,
-                    "accuracy_after": 0.75, "extra_bytes": 8192}]})");
+                    "accuracy_after": 0.75, "extra_bytes": 8192}],
+    "allocation": {
+      "target": "target_size_mb", "target_value": 2.0, "reached": 1.5, "budget_bytes": 20000,
+      "stored_bytes": 17408, "weighted_error": 0.5,
+      "layers": [{
+        "name": "proj.weight", "component": "transformer", "quant_type": "int4", "bit_width": 4,
+        "num_params": 32768, "chosen": 0, "error_weight": 2.0, "group": "proj.qkv",
+        "gain_per_byte": 0.25, "rule": "int2 is below min_accuracy",
+        "choices": [{"quant_type": "int4", "bit_width": 4, "stored_bytes": 17408, "nmse": 0.25,
+                     "cosine_similarity": 0.75, "allowed": true}]}]}})");
   expected["layers"] = json::parse(kLayersJson);
   EXPECT_EQ(json::parse(to_json(result)), expected);
 }
@@ -105,6 +129,7 @@ TEST(ResultJsonTest, ANumberWithoutFractionStaysAFloat) {
   QuantizationResult result;
   result.compression_ratio = 2;
   EXPECT_THAT(to_json(result), testing::HasSubstr("\"compression_ratio\":2.0,"));
+  EXPECT_THAT(to_json(result), testing::HasSubstr("\"allocation\":null,"));
 }
 
 TEST(ResultJsonTest, AValidationResultMapsLayersToTheirCosine) {

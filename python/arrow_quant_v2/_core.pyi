@@ -1,5 +1,5 @@
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from numpy.typing import NDArray
@@ -121,6 +121,9 @@ class DiffusionQuantConfig:
         components: Sequence[str] = [],
         modules_to_not_convert: Sequence[str] = [],
         modules_to_convert: Sequence[str] = [],
+        layer_bit_widths: Mapping[str, int] = {},
+        target_bits_per_weight: float | None = None,
+        target_size_mb: float | None = None,
         on_nonfinite: str = "error",
         variant: str | None = None,
         max_part_size_mb: int = 2048,
@@ -183,6 +186,12 @@ class DiffusionQuantConfig:
     def modules_to_convert(self) -> list[str]: ...
     @modules_to_convert.setter
     def modules_to_convert(self, value: Sequence[str]) -> None: ...
+    @property
+    def layer_bit_widths(self) -> dict[str, int]: ...
+    @layer_bit_widths.setter
+    def layer_bit_widths(self, value: Mapping[str, int]) -> None: ...
+    target_bits_per_weight: float | None
+    target_size_mb: float | None
     @staticmethod
     def from_profile(profile: str) -> DiffusionQuantConfig: ...
     @staticmethod

@@ -103,7 +103,8 @@ class ArrowQuantV2:
             more: worst layer, SQNR in dB, bits per weight, every layer, promotions, warnings.
             ``time_aware_applied``, ``spatial_applied`` and ``thermodynamic_applied`` (bool) tell
             whether these mechanisms took part, ``time_aware_reason`` and so on (str) why not, and
-            ``calibration`` whose data were used ("none" or the file).
+            ``calibration`` whose data were used ("none" or the file). ``allocation`` explains the
+            bits of every layer under a target, and is None without one.
 
         Raises
         ------

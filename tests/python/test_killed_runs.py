@@ -32,8 +32,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def command(model: Path, output: Path) -> list[str]:
-    options = ["--bits", "4", "--max-part-size-mb", "1", "--modality", "image", "--quiet"]
+Run = tuple[list[str], dict[str, str], float]
+
+
+def command(bits: list[str], model: Path, output: Path) -> list[str]:
+    options = [*bits, "--max-part-size-mb", "1", "--modality", "image", "--quiet"]
     return [str(PROGRAM), "quantize", str(model), str(output), *options]
 
 
@@ -45,40 +48,41 @@ def digest(folder: Path) -> dict[str, str]:
     }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=[["--bits", "4"], ["--target-bpw", "3"]], ids=" ".join)
 def undisturbed(
-    model: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[dict[str, str], float]:
-    """The files of a run that was left alone, and how long it took."""
+    model: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Run:
+    """How bits are chosen, the files of a run that was left alone, and how long it took."""
     output = tmp_path_factory.mktemp("undisturbed") / "out"
     begin = time.monotonic()
-    subprocess.run(command(model, output), check=True)
-    return digest(output), time.monotonic() - begin
+    subprocess.run(command(request.param, model, output), check=True)
+    return request.param, digest(output), time.monotonic() - begin
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_a_run_killed_several_times_ends_with_the_bytes_of_an_undisturbed_one(
-    model: Path, undisturbed: tuple[dict[str, str], float], tmp_path: Path, seed: int
+    model: Path, undisturbed: Run, tmp_path: Path, seed: int
 ) -> None:
-    expected, seconds = undisturbed
+    bits, expected, seconds = undisturbed
     output = tmp_path / "out"
     chance = random.Random(seed)
     for _ in range(4):
-        process = subprocess.Popen(command(model, output))
+        process = subprocess.Popen(command(bits, model, output))
         time.sleep(chance.uniform(0, seconds))
         process.send_signal(signal.SIGKILL)
         process.wait()
         if (output / "manifest.json").exists():
             break  # it was quicker than the kill: then it must be whole
-    subprocess.run(command(model, output), check=True)
+    subprocess.run(command(bits, model, output), check=True)
     assert digest(output) == expected
 
 
 def test_an_interrupted_run_says_that_it_can_be_taken_up_again(
-    model: Path, undisturbed: tuple[dict[str, str], float], tmp_path: Path
+    model: Path, undisturbed: Run, tmp_path: Path
 ) -> None:
+    bits, expected, _ = undisturbed
     output = tmp_path / "out"
-    process = subprocess.Popen(command(model, output), stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command(bits, model, output), stderr=subprocess.PIPE, text=True)
     while not (output / ".arrow_quant-journal.json").exists():
         assert process.poll() is None, "the run ended before it could be interrupted"
         time.sleep(0.001)
@@ -87,5 +91,5 @@ def test_an_interrupted_run_says_that_it_can_be_taken_up_again(
     assert process.returncode == 130
     assert "again" in message
     assert not (output / "manifest.json").exists()
-    subprocess.run(command(model, output), check=True)
-    assert digest(output) == undisturbed[0]
+    subprocess.run(command(bits, model, output), check=True)
+    assert digest(output) == expected
