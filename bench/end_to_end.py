@@ -27,6 +27,7 @@ JOBS = {
     "int4 min-max": ["--bits", "4", "--method", "rtn"],
     "int2 (default)": ["--bits", "2"],
     "int8 (default)": ["--bits", "8"],
+    "target 3.5 bpw": ["--target-bpw", "3.5"],
 }
 
 
