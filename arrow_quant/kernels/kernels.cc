@@ -30,6 +30,7 @@ namespace arrow_quant::kernels {
 HWY_EXPORT(QuantizeGroups);
 HWY_EXPORT(ScanGroups);
 HWY_EXPORT(DequantizeRow);
+HWY_EXPORT(DequantizeZeroPointRow);
 HWY_EXPORT(PackCodes);
 HWY_EXPORT(UnpackCodes);
 HWY_EXPORT(Widen);
@@ -45,6 +46,9 @@ Range scan_groups(const GroupTable& table, int bits) {
 }
 void dequantize_row(const CodedRow& row, float* out) {
   HWY_DYNAMIC_DISPATCH(DequantizeRow)(row, out);
+}
+void dequantize_row(const ZeroPointRow& row, float* out) {
+  HWY_DYNAMIC_DISPATCH(DequantizeZeroPointRow)(row, out);
 }
 void pack_codes(const uint8_t* codes, size_t count, int bits, uint8_t* packed) {
   HWY_DYNAMIC_DISPATCH(PackCodes)(codes, count, bits, packed);

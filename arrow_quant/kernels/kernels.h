@@ -83,6 +83,18 @@ struct CodedRow {
 // out[i] = tensor_scale · (scale · code + offset), rounded after each operation.
 void dequantize_row(const CodedRow& row, float* out);
 
+// A row of packed codes with parameters of full width.
+struct ZeroPointRow {
+  const uint8_t* codes = nullptr;
+  const float* scales = nullptr;
+  const float* zero_points = nullptr;  // null: all are 0
+  size_t cols = 0;
+  size_t group_size = 0;  // a multiple of 4, at most kMaxGroupSize
+  int bits = 4;
+};
+// out[i] = scale · (code − zero_point), rounded after each operation.
+void dequantize_row(const ZeroPointRow& row, float* out);
+
 // Codes, one a byte, to packed codes and back. `codes` has room for `count` rounded up to 64.
 void pack_codes(const uint8_t* codes, size_t count, int bits, uint8_t* packed);
 void unpack_codes(const uint8_t* packed, size_t count, int bits, uint8_t* codes);

@@ -259,6 +259,31 @@ TEST_P(KernelsTest, DequantizeGivesTheFloatsOfThePlainLoop) {
   }
 }
 
+TEST_P(KernelsTest, DequantizeWithZeroPointsGivesTheFloatsOfThePlainLoop) {
+  std::mt19937 random(10);
+  for (const int bits : {2, 4, 8}) {
+    for (const size_t cols : {1, 3, 9, 16, 33, 100, 129, 256, 1000}) {
+      ZeroPointRow row;
+      row.cols = cols;
+      row.group_size = size_t{32} << (random() % 4);
+      row.bits = bits;
+      std::vector<uint8_t> codes((cols * static_cast<size_t>(bits) + 7) / 8);
+      for (uint8_t& code : codes) code = static_cast<uint8_t>(random());
+      const std::vector<float> scales = random_weights(cols / row.group_size + 1, random);
+      const std::vector<float> zero_points = random_weights(scales.size(), random);
+      row.codes = codes.data();
+      row.scales = scales.data();
+      for (const float* given : {zero_points.data(), static_cast<const float*>(nullptr)}) {
+        row.zero_points = given;
+        std::vector<float> actual(cols + 1, -7.0f), expected(cols + 1, -7.0f);
+        dequantize_row(row, actual.data());
+        reference::dequantize_row(row, expected.data());
+        ASSERT_EQ(actual, expected) << bits << " bits, " << cols;
+      }
+    }
+  }
+}
+
 TEST_P(KernelsTest, CompareGivesTheSumsOfThePlainLoop) {
   std::mt19937 random(7);
   for (size_t count = 0; count < 100; ++count) {

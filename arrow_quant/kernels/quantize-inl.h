@@ -240,20 +240,41 @@ Range ScanGroups(const GroupTable& table, int bits) {
   return scan_table<8>(table);
 }
 
+// What a code of one group stands for.
 template <int kBits>
-HWY_INLINE void dequantize_bits(const CodedRow& row, float* out) {
+struct HalfRestorer {
+  HWY_INLINE HalfRestorer(const CodedRow& row, size_t group)
+      : scale(hn::Set(DF(), half_to_float(row.scales[group]))),
+        offset(kBits == 8 ? hn::Zero(DF()) : hn::Set(DF(), half_to_float(row.offsets[group]))),
+        tensor_scale(hn::Set(DF(), row.tensor_scale)) {}
+  HWY_INLINE VF restore(VF code) const {
+    VF y = hn::Mul(scale, code);
+    if constexpr (kBits != 8) y = hn::Add(y, offset);
+    return hn::Mul(tensor_scale, y);
+  }
+  VF scale, offset, tensor_scale;
+};
+
+template <int kBits>
+struct ZeroPointRestorer {
+  HWY_INLINE ZeroPointRestorer(const ZeroPointRow& row, size_t group)
+      : scale(hn::Set(DF(), row.scales[group])),
+        zero_point(hn::Set(DF(), row.zero_points == nullptr ? 0.0f : row.zero_points[group])) {}
+  HWY_INLINE VF restore(VF code) const { return hn::Mul(scale, hn::Sub(code, zero_point)); }
+  VF scale, zero_point;
+};
+
+template <int kBits, template <int> class Restorer, class Row>
+HWY_INLINE void dequantize_bits(const Row& row, float* out) {
   const DF df;
   const DI di;
   const hn::Rebind<uint8_t, DF> du8;
   const hn::Rebind<int8_t, DF> di8;
   alignas(64) uint8_t codes[kMaxGroupSize];
-  const VF tensor_scale = hn::Set(df, row.tensor_scale);
   for (size_t start = 0, group = 0; start < row.cols; start += row.group_size, ++group) {
     const size_t n = HWY_MIN(row.group_size, row.cols - start);
     unpack<kBits>(row.codes + start * kBits / 8, n, codes);
-    const VF scale = hn::Set(df, half_to_float(row.scales[group]));
-    VF offset = hn::Zero(df);
-    if constexpr (kBits != 8) offset = hn::Set(df, half_to_float(row.offsets[group]));
+    const Restorer<kBits> restorer(row, group);
     for (size_t i = 0; i < n; i += kLanes) {
       hn::Vec<DI> code;
       if constexpr (kBits == 8) {
@@ -261,9 +282,7 @@ HWY_INLINE void dequantize_bits(const CodedRow& row, float* out) {
       } else {
         code = hn::PromoteTo(di, hn::LoadU(du8, codes + i));
       }
-      VF y = hn::Mul(scale, hn::ConvertTo(df, code));
-      if constexpr (kBits != 8) y = hn::Add(y, offset);
-      y = hn::Mul(tensor_scale, y);
+      const VF y = restorer.restore(hn::ConvertTo(df, code));
       if (i + kLanes <= n) {
         hn::StoreU(y, df, out + start + i);
       } else {
@@ -275,10 +294,19 @@ HWY_INLINE void dequantize_bits(const CodedRow& row, float* out) {
   }
 }
 
+template <template <int> class Restorer, class Row>
+HWY_INLINE void dequantize_as(const Row& row, float* out) {
+  if (row.bits == 2) return dequantize_bits<2, Restorer>(row, out);
+  if (row.bits == 4) return dequantize_bits<4, Restorer>(row, out);
+  return dequantize_bits<8, Restorer>(row, out);
+}
+
 void DequantizeRow(const CodedRow& row, float* out) {
-  if (row.bits == 2) return dequantize_bits<2>(row, out);
-  if (row.bits == 4) return dequantize_bits<4>(row, out);
-  return dequantize_bits<8>(row, out);
+  dequantize_as<HalfRestorer>(row, out);
+}
+
+void DequantizeZeroPointRow(const ZeroPointRow& row, float* out) {
+  dequantize_as<ZeroPointRestorer>(row, out);
 }
 
 void PackCodes(const uint8_t* codes, size_t count, int bits, uint8_t* packed) {

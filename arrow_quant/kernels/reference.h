@@ -265,6 +265,15 @@ inline void dequantize_row(const CodedRow& row, float* out) {
   }
 }
 
+inline void dequantize_row(const ZeroPointRow& row, float* out) {
+  for (size_t i = 0; i < row.cols; ++i) {
+    const size_t group = i / row.group_size;
+    const float zero_point = row.zero_points == nullptr ? 0.0f : row.zero_points[group];
+    const float steps = static_cast<float>(code_at(row.codes, i, row.bits)) - zero_point;
+    out[i] = row.scales[group] * steps;
+  }
+}
+
 // A float of `exponent` and `mantissa` bits below its sign; see FORMAT of the 8-bit types: E4M3
 // has no infinity and NaN only where all bits are set.
 inline float widen_small(unsigned code, int exponent, int mantissa, bool infinity) {
