@@ -9,5 +9,6 @@
 #include "arrow_quant/core/progress.h"
 #include "arrow_quant/pipeline/inspect.h"
 #include "arrow_quant/pipeline/orchestrator.h"
+#include "arrow_quant/pipeline/quantize_batch.h"
 #include "arrow_quant/pipeline/quantized_model.h"
 #include "arrow_quant/pipeline/result.h"

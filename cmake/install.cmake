@@ -9,8 +9,10 @@ set(_public_headers
   config/choices.h config/config.h config/environment.h config/options.h
   core/buffer.h core/cancel.h core/dtype.h core/error.h core/progress.h
   diffusion/modality.h diffusion/thermodynamic.h
-  io/allocation.h io/layer_report.h io/manifest.h io/quantized_block.h
-  pipeline/inspect.h pipeline/mechanisms.h pipeline/orchestrator.h pipeline/quantized_model.h pipeline/result.h
+  io/allocation.h io/arrow_batch.h io/coded_batch.h io/layer_report.h io/manifest.h io/quantized_block.h
+  io/weight_row.h
+  pipeline/inspect.h pipeline/mechanisms.h pipeline/orchestrator.h pipeline/quantize_batch.h
+  pipeline/quantized_model.h pipeline/result.h
   quant/bit_width.h quant/metrics.h quant/quantize.h)
 foreach(_header ${_public_headers})
   get_filename_component(_folder "${_header}" DIRECTORY)

@@ -16,6 +16,7 @@ std::string_view to_string(ErrorCode code) {
     case ErrorCode::Metadata: return "Metadata";
     case ErrorCode::ShapeMismatch: return "ShapeMismatch";
     case ErrorCode::Schema: return "Schema";
+    case ErrorCode::InvalidRow: return "InvalidRow";
     case ErrorCode::OutputExists: return "OutputExists";
     case ErrorCode::Unsupported: return "Unsupported";
     case ErrorCode::Io: return "Io";

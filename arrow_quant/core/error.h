@@ -23,6 +23,7 @@ enum class ErrorCode {
   Metadata,         // a quantized model's own records are missing or contradict each other
   ShapeMismatch,    // a tensor has another shape than expected
   Schema,           // an Arrow schema is not the expected one
+  InvalidRow,       // a row of an Arrow table holds what cannot be quantized or decoded
   OutputExists,     // the output path holds something that must not be replaced
   Unsupported,      // a file needs a feature that this version does not know
   Io,               // the operating system refused; os_errno() and path() say what and where

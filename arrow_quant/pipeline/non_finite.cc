@@ -1,7 +1,6 @@
 #include "arrow_quant/pipeline/non_finite.h"
 
 #include <cstdio>
-#include <vector>
 
 #include "arrow_quant/core/error.h"
 
@@ -39,9 +38,12 @@ void throw_non_finite(const std::filesystem::path& source, const TensorInfo& ten
                   "such tensors as they are with on_nonfinite=\"keep\" (--on-nonfinite keep)");
 }
 
+std::string non_finite_text(const std::vector<int64_t>& shape, const RangeStats::NonFinite& bad) {
+  return format_value(bad.value) + " at " + format_index(shape, static_cast<int64_t>(bad.index));
+}
+
 std::string kept_for_non_finite(const TensorInfo& tensor, const RangeStats::NonFinite& bad) {
-  return "holds " + format_value(bad.value) + " at " +
-         format_index(tensor.shape, static_cast<int64_t>(bad.index));
+  return "holds " + non_finite_text(tensor.shape, bad);
 }
 
 }  // namespace arrow_quant

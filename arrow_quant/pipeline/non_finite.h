@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "arrow_quant/io/safetensors.h"
 #include "arrow_quant/quant/quantize.h"
@@ -12,6 +13,9 @@ namespace arrow_quant {
 // source: the file or folder of the tensor, for the message. Throws: Error(NonFinite).
 [[noreturn]] void throw_non_finite(const std::filesystem::path& source, const TensorInfo& tensor,
                                    const RangeStats::NonFinite& bad);
+
+// "nan at [3, 0, 17]", for a tensor of this shape.
+std::string non_finite_text(const std::vector<int64_t>& shape, const RangeStats::NonFinite& bad);
 
 // Why its tensor is kept, where the caller wants that.
 std::string kept_for_non_finite(const TensorInfo& tensor, const RangeStats::NonFinite& bad);

@@ -44,6 +44,8 @@ from arrow_quant_v2.errors import (  # noqa: E402
     MetadataError,
     ModelNotFoundError,
     QuantizationError,
+    ShapeMismatchError,
+    TableError,
     ValidationError,
 )
 from arrow_quant_v2.load import QuantizedModel, QuantizedTensor, load_quantized  # noqa: E402
@@ -64,6 +66,8 @@ __all__ = [
     "QuantizationError",
     "QuantizedModel",
     "QuantizedTensor",
+    "ShapeMismatchError",
+    "TableError",
     "ThermodynamicConfig",
     "TransitionOptimizationConfig",
     "ValidationConfig",

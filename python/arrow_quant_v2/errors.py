@@ -26,6 +26,14 @@ class ConfigurationError(ArrowQuantError, ValueError):
     """An option has a value that is not allowed."""
 
 
+class TableError(ArrowQuantError, ValueError):
+    """An Arrow table has other columns than expected, or a row that cannot be used."""
+
+
+class ShapeMismatchError(ArrowQuantError, ValueError):
+    """A shape does not fit the data that it describes."""
+
+
 class QuantizationError(ArrowQuantError, RuntimeError):
     """A model could not be quantized, read or written.
 

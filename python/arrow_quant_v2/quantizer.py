@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+import pyarrow as pa
 
 from arrow_quant_v2 import _core
 from arrow_quant_v2._core import DiffusionQuantConfig
@@ -15,6 +18,25 @@ from arrow_quant_v2.errors import ModelNotFoundError
 
 StrPath = str | os.PathLike[str]
 ProgressCallback = Callable[[str, float], object]
+
+_log = logging.getLogger("arrow_quant_v2")
+
+
+class ArrowStream(Protocol):
+    """A table of any library: pyarrow, polars, DuckDB, nanoarrow and others."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
+
+
+class ArrowArray(Protocol):
+    """A record batch of any library."""
+
+    def __arrow_c_array__(
+        self, requested_schema: object | None = None
+    ) -> tuple[object, object]: ...
+
+
+ArrowTable = ArrowStream | ArrowArray
 
 
 class ArrowQuantV2:
@@ -187,6 +209,113 @@ class ArrowQuantV2:
                 os.fspath(original_path), os.fspath(quantized_path), progress_callback
             )
         )
+
+    def quantize_batch_arrow(
+        self,
+        table: ArrowTable,
+        config: DiffusionQuantConfig | None = None,
+        *,
+        bit_width: int | None = None,
+        continue_on_error: bool = False,
+    ) -> pa.RecordBatch:
+        """Quantize the layers in a table, many in one call.
+
+        The weights are read where they lie, and the codes are handed out where they were written.
+        No layer rules and no fallback apply: every row gets the configured bits.
+
+        Parameters
+        ----------
+        table : pyarrow.Table or other Arrow data
+            Anything with ``__arrow_c_stream__`` or ``__arrow_c_array__``: a table, record batch or
+            reader of pyarrow, a polars DataFrame, a DuckDB relation. Columns: ``layer_name``
+            (strings, each its own), ``weights`` (lists of float32; float64 and float16 are
+            converted), and optionally ``shape`` (lists of int64 or int32; null or absent: one
+            row). Other columns are left alone.
+        config : DiffusionQuantConfig, optional
+            ``bit_width``, ``group_size``, ``method``, ``error_norm`` and ``num_threads`` have an
+            effect; the defaults where not given.
+        bit_width : int, optional
+            2, 4 or 8, instead of the config's.
+        continue_on_error : bool
+            Whether bad rows come back null, with the reason in a column ``error``, instead of
+            raising.
+
+        Returns
+        -------
+        pyarrow.RecordBatch
+            One row per layer, in order: ``layer_name``, ``quantized_data`` (packed codes),
+            ``scales`` and ``zero_points`` (float32, one per group), ``shape``, ``bit_width``,
+            ``group_size``, ``cosine_similarity`` (−1 … 1) and ``sqnr_db`` (dB; infinite where
+            nothing was lost). A weight is about ``scale * (code - zero_point)``.
+
+        Raises
+        ------
+        TableError
+            A ValueError: a column is missing or of another type; a null, NaN or infinite weight;
+            an empty name or one that stands twice. Names column, row and value.
+        ShapeMismatchError
+            A ValueError: a shape does not fit its row's weights.
+        QuantizationError
+            If the producer of the table fails.
+        ConfigurationError
+            If an option is not allowed.
+
+        Examples
+        --------
+        >>> import pyarrow as pa
+        >>> from arrow_quant_v2 import ArrowQuantV2
+        >>> table = pa.table({"layer_name": ["fc"], "weights": [[0.0, 0.1, 0.2, 0.3]]})
+        >>> batch = ArrowQuantV2().quantize_batch_arrow(table, bit_width=2)
+        >>> batch["quantized_data"][0].as_py().hex(), batch["bit_width"][0].as_py()
+        ('e4', 2)
+        """
+        chosen = self._chosen(config)
+        if bit_width is not None:
+            chosen = copy.copy(chosen)
+            chosen.bit_width = bit_width
+        batch = pa.record_batch(_core.quantize_batch_arrow(table, chosen, continue_on_error))
+        note = (batch.schema.metadata or {}).get(b"note")
+        if note is not None:
+            _log.info("quantize_batch_arrow: %s", note.decode())
+        return batch
+
+    def dequantize_batch_arrow(self, batch: ArrowTable, *, num_threads: int = 0) -> pa.RecordBatch:
+        """Give back the weights of what `quantize_batch_arrow` made.
+
+        Parameters
+        ----------
+        batch : pyarrow.RecordBatch or other Arrow data
+            With the columns that `quantize_batch_arrow` gives; other tools may have stored it
+            meanwhile.
+        num_threads : int
+            Threads to use; 0: as many as this process may use.
+
+        Returns
+        -------
+        pyarrow.RecordBatch
+            ``layer_name``, ``weights`` (lists of float32, ``scale * (code - zero_point)``) and
+            ``shape``. Rows without data are null.
+
+        Raises
+        ------
+        TableError
+            A ValueError: a column is missing or of another type, or a value is not allowed.
+        ShapeMismatchError
+            A ValueError: columns of a row contradict each other.
+        QuantizationError
+            If the codes are packed in a way that this version does not know.
+
+        Examples
+        --------
+        >>> import pyarrow as pa
+        >>> from arrow_quant_v2 import ArrowQuantV2
+        >>> quantizer = ArrowQuantV2()
+        >>> table = pa.table({"layer_name": ["fc"], "weights": [[-1.0, 0.0, 1.0, 2.0]]})
+        >>> batch = quantizer.quantize_batch_arrow(table, bit_width=2)
+        >>> quantizer.dequantize_batch_arrow(batch)["weights"][0].as_py()
+        [-1.0, 0.0, 1.0, 2.0]
+        """
+        return pa.record_batch(_core.dequantize_batch_arrow(batch, num_threads))
 
 
 def inspect_model(path: StrPath, config: DiffusionQuantConfig | None = None) -> dict[str, Any]:

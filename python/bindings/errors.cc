@@ -19,13 +19,16 @@ const char* class_name(ErrorCode code) {
       return "ModelNotFoundError";
     case ErrorCode::Metadata:
       return "MetadataError";
+    case ErrorCode::Schema:
+    case ErrorCode::InvalidRow:
+      return "TableError";
+    case ErrorCode::ShapeMismatch:
+      return "ShapeMismatchError";
     case ErrorCode::Validation:
       return "ValidationError";
     case ErrorCode::InvalidModel:
     case ErrorCode::NonFinite:
     case ErrorCode::QualityBelowThreshold:
-    case ErrorCode::ShapeMismatch:
-    case ErrorCode::Schema:
     case ErrorCode::OutputExists:
     case ErrorCode::Unsupported:
     case ErrorCode::Io:

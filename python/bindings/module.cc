@@ -10,6 +10,7 @@ NB_MODULE(_core, module) {
   arrow_quant::python::bind_errors();
   arrow_quant::python::bind_thermodynamic(module);
   arrow_quant::python::bind_config(module);
+  arrow_quant::python::bind_arrow(module);
   arrow_quant::python::bind_quantizer(module);
   arrow_quant::python::bind_tensors(module);
 }

@@ -121,7 +121,7 @@ nb::object dequantize(const QuantizedModel& model, int64_t index, const std::str
 std::vector<QuantizedBlock> read_blocks(const QuantizedModel& model, int64_t index) {
   const LayerReport& tensor = report(model, index);
   if (tensor.quant_type == "none") {
-    throw Error(ErrorCode::ShapeMismatch,
+    throw Error(ErrorCode::Unsupported,
                 "tensor '" + tensor.name + "' was kept and has no codes: use dequantize()");
   }
   const nb::gil_scoped_release released;

@@ -15,6 +15,8 @@ from arrow_quant_v2 import (
     MetadataError,
     ModelNotFoundError,
     QuantizationError,
+    ShapeMismatchError,
+    TableError,
     ValidationError,
     load_quantized,
 )
@@ -30,6 +32,8 @@ from tiny import tiny_tensors, write_safetensors
         (MetadataError, RuntimeError),
         (MetadataError, QuantizationError),
         (ModelNotFoundError, FileNotFoundError),
+        (TableError, ValueError),
+        (ShapeMismatchError, ValueError),
     ],
 )
 def test_each_exception_is_also_the_builtin_that_it_resembles(
