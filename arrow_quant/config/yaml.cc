@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <fstream>
+#include <set>
 #include <sstream>
 
 #include "arrow_quant/config/options.h"
@@ -151,6 +152,9 @@ class OptionCollector : public YAML::EventHandler {
   void add_key(const YAML::Mark& mark, const std::string& name) {
     const std::string path = sections_.empty() ? name : sections_.back() + "." + name;
     if (is_section(path)) {
+      if (!names_.insert(path).second) {
+        fail(mark, path + " stands twice");
+      }
       entered_ = path;
       state_ = State::Section;
       return;
@@ -189,13 +193,10 @@ class OptionCollector : public YAML::EventHandler {
   }
 
   void add_map_name(const YAML::Mark& mark, const std::string& name) {
-    auto& map = std::get<NamedInts>(options_.back().value);
-    for (const auto& [earlier, number] : map) {
-      if (earlier == name) {
-        fail(mark, options_.back().name + ": " + value_text(name) + " stands twice");
-      }
+    if (!names_.insert(options_.back().name + ": " + name).second) {
+      fail(mark, options_.back().name + ": " + value_text(name) + " stands twice");
     }
-    map.emplace_back(name, 0);
+    std::get<NamedInts>(options_.back().value).emplace_back(name, 0);
     state_ = State::MapValue;
   }
 
@@ -214,6 +215,7 @@ class OptionCollector : public YAML::EventHandler {
   State state_ = State::Document;
   std::vector<std::string> sections_;  // the paths of those around the next key
   std::string entered_;                // the one whose mapping comes next
+  std::set<std::string> names_;        // of sections, and "option: name" of entries in mappings
   int documents_ = 0;
 };
 

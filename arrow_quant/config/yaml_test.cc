@@ -140,6 +140,7 @@ TEST(YamlTest, WhatIsNotAllowedIsRefusedWithItsLine) {
        "c.yaml:3: window_size = 0: allowed is 1 … 1000"},
       {"markov_weight: 1\nthermodynamic:\n  transition_optimization:\n    markov_weight: 1\n",
        "c.yaml:4: option markov_weight stands twice, first at c.yaml:1"},
+      {"thermodynamic: {validation: {}}\nthermodynamic:\n", "c.yaml:2: thermodynamic stands twice"},
       {"thermodynamic:\n  validation: &v\n    enabled: true\n",
        "c.yaml:2: anchors and aliases are not allowed: write the value out"},
       {"- bits\n",
@@ -182,6 +183,13 @@ TEST(YamlTest, TextThatWouldGrowOrNestWithoutBoundIsRefused) {
     }
     return text;
   };
+  const auto distinct_entries = [](int times) {
+    std::string text;
+    while (times-- > 0) {
+      text += std::to_string(times) + ": 4,\n";
+    }
+    return text;
+  };
   const std::vector<std::string> texts = {
       repeated("[", 500000),
       repeated("{", 500000),
@@ -192,6 +200,7 @@ TEST(YamlTest, TextThatWouldGrowOrNestWithoutBoundIsRefused) {
       repeated("x", (1 << 20) + 1),
       repeated("k: 1\n", 100000),
       "thermodynamic: " + repeated("{validation: ", 50000),
+      "components: {" + distinct_entries(100000) + "}\n",
   };
   for (const std::string& text : texts) {
     EXPECT_THROW(DiffusionQuantConfig::from_yaml_text(text, "c.yaml"), Error) << text.substr(0, 20);
