@@ -35,11 +35,12 @@ asan tsan: package
 	ctest --preset $@ -j $(JOBS)
 
 .PHONY: bench
-bench: package ## Benchmark the kernels, and the whole program beside cp
+bench: package ## Benchmark the kernels, Arrow batches beside C++, and the whole program beside cp
 	tools/setup.sh bench
 	PATH="$(CURDIR)/$(BIN):$$PATH" cmake --preset release
 	cmake --build --preset release
 	build/release/bench/kernels_bench --benchmark_min_time=0.5
+	$(BIN)/python bench/batch_arrow.py
 	$(BIN)/python bench/end_to_end.py
 
 .PHONY: fuzz

@@ -4,6 +4,8 @@
 
 #include <utility>
 
+#include "arrow_quant/core/reuse.h"
+
 namespace arrow_quant {
 namespace {
 
@@ -12,6 +14,7 @@ class KeptBuffer : public arrow::Buffer {
   explicit KeptBuffer(arrow_quant::Buffer buffer)
       : arrow::Buffer(buffer.data(), static_cast<int64_t>(buffer.size_bytes())),
         kept_(std::move(buffer)) {}
+  ~KeptBuffer() override { give_back(std::move(kept_)); }
 
  private:
   arrow_quant::Buffer kept_;

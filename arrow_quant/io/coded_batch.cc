@@ -4,6 +4,7 @@
 #include <limits>
 #include <utility>
 
+#include "arrow_quant/core/reuse.h"
 #include "arrow_quant/io/arrow_build.h"
 
 namespace arrow_quant {
@@ -54,9 +55,9 @@ CodedBatch::CodedBatch(std::span<const WeightRow> rows, BitWidth bit_width, size
                     std::to_string(kMaxListValues) +
                     " fit into one batch: split the table, or take a larger group_size");
   }
-  codes_ = Buffer(all_code_bytes);
-  scales_ = Buffer(all_params * sizeof(float));
-  zero_points_ = Buffer(all_params * sizeof(float));
+  codes_ = take_buffer(all_code_bytes);
+  scales_ = take_buffer(all_params * sizeof(float));
+  zero_points_ = take_buffer(all_params * sizeof(float));
   size_t code_start = 0, param_start = 0;
   for (size_t i = 0; i < rows.size(); ++i) {
     rows_[i].codes = codes_.bytes().subspan(code_start, code_bytes[i]);

@@ -1,8 +1,10 @@
 #include "arrow_quant/io/weight_batch.h"
 
 #include <limits>
+#include <numeric>
 #include <utility>
 
+#include "arrow_quant/core/reuse.h"
 #include "arrow_quant/io/arrow_build.h"
 
 namespace arrow_quant {
@@ -19,7 +21,7 @@ WeightBatch::WeightBatch(std::span<const CodesRow> rows) {
   for (const CodesRow& row : rows) {
     total += num_weights(row);
   }
-  weights_ = Buffer(total * sizeof(float));
+  weights_ = take_buffer(total * sizeof(float));
   size_t start = 0;
   for (const CodesRow& row : rows) {
     rows_.push_back(weights_.as<float>().subspan(start, num_weights(row)));
@@ -35,7 +37,8 @@ ArrowBatch WeightBatch::to_arrow(std::span<const CodesRow> layers) && {
     sizes.push_back(rows_[i].size());
   }
   const Validity valid(std::move(there));
-  const bool large = weights_.size_bytes() / sizeof(float) > std::numeric_limits<int32_t>::max();
+  const size_t total = std::accumulate(sizes.begin(), sizes.end(), size_t{0});
+  const bool large = total > std::numeric_limits<int32_t>::max();
   const auto type = large ? arrow::large_list(arrow::float32()) : arrow::list(arrow::float32());
   auto names = name_column(layers.size(), [&](size_t row) { return layers[row].name; });
   auto weights = packed_column(type, valid, sizes, to_arrow_buffer(std::move(weights_)));
