@@ -14,8 +14,9 @@
 namespace arrow_quant {
 
 struct BatchOptions {
-  // false: the first bad row is thrown. true: bad rows come back null, and a column "error" says
-  // why (null where a row is fine).
+  // false: the first row that is not well-formed is thrown, before any work; else the first with a
+  // weight that is not finite. true: bad rows come back null, and a column "error" says why (null
+  // where a row is fine).
   bool continue_on_error = false;
   const CancelToken* cancel = nullptr;  // outlives the call
 };
