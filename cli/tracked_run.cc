@@ -32,6 +32,7 @@ RunHooks TrackedRun::hooks() {
     bar_.update(message, fraction);
   };
   hooks.cancel = &cancel_;
+  hooks.keep_unfinished = true;
   return hooks;
 }
 

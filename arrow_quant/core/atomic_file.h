@@ -11,12 +11,15 @@
 #include <span>
 #include <string_view>
 
+#include "arrow_quant/core/cancel.h"
+
 namespace arrow_quant {
 
 class AtomicFile {
  public:
   // path: the final name; its directory exists. Throws: Error(Io).
-  explicit AtomicFile(std::filesystem::path path);
+  // cancel: looked at while flushing to disk; may be null, outlives the object.
+  explicit AtomicFile(std::filesystem::path path, const CancelToken* cancel = nullptr);
   ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
@@ -34,12 +37,13 @@ class AtomicFile {
   void expect(uint64_t size_bytes);
 
   // Replaces what stands under the name. At most once; nothing can be written afterwards.
-  // Throws: Error(Io).
+  // Throws: Error(Io), Error(Cancelled).
   void commit();
 
  private:
   std::filesystem::path path_;
   std::filesystem::path temporary_;
+  const CancelToken* cancel_;
   int fd_ = -1;
 };
 

@@ -22,4 +22,11 @@ class CancelToken {
   std::atomic<bool> cancelled_{false};
 };
 
+// Throws: Error(Cancelled) once there is a token and it is cancelled.
+inline void check_cancelled(const CancelToken* cancel) {
+  if (cancel != nullptr) {
+    cancel->check();
+  }
+}
+
 }  // namespace arrow_quant

@@ -36,13 +36,19 @@ constexpr std::array kTable = {
     Row{DType::F64, "F64", 64},
 };
 
-const Row& row_of(DType dtype) { return kTable[static_cast<size_t>(dtype)]; }
+const Row& row_of(DType dtype) {
+  return kTable[static_cast<size_t>(dtype)];
+}
 
 }  // namespace
 
-int bits_of(DType dtype) { return row_of(dtype).bits; }
+int bits_of(DType dtype) {
+  return row_of(dtype).bits;
+}
 
-std::string_view to_string(DType dtype) { return row_of(dtype).name; }
+std::string_view to_string(DType dtype) {
+  return row_of(dtype).name;
+}
 
 std::optional<DType> parse_dtype(std::string_view name) {
   for (const Row& row : kTable) {
@@ -60,8 +66,10 @@ bool is_quantizable(DType dtype) {
     case DType::F16:
     case DType::BF16:
     case DType::F8_E4M3:
-    case DType::F8_E5M2: return true;
-    default: return false;
+    case DType::F8_E5M2:
+      return true;
+    default:
+      return false;
   }
 }
 

@@ -9,9 +9,28 @@
 namespace arrow_quant {
 
 enum class DType : uint8_t {
-  Bool, U8, I8, U16, I16, U32, I32, U64, I64, C64,
-  F4, F6_E2M3, F6_E3M2, F8_E5M2, F8_E4M3, F8_E8M0, F8_E4M3FNUZ, F8_E5M2FNUZ,
-  F16, BF16, F32, F64,
+  Bool,
+  U8,
+  I8,
+  U16,
+  I16,
+  U32,
+  I32,
+  U64,
+  I64,
+  C64,
+  F4,
+  F6_E2M3,
+  F6_E3M2,
+  F8_E5M2,
+  F8_E4M3,
+  F8_E8M0,
+  F8_E4M3FNUZ,
+  F8_E5M2FNUZ,
+  F16,
+  BF16,
+  F32,
+  F64,
 };
 
 // Bits of one element: 4, 6, 8, 16, 32 or 64.

@@ -6,9 +6,10 @@ namespace arrow_quant {
 namespace {
 
 TEST(DType, NamesOfTheFormatParseBackToThemselves) {
-  for (const char* name : {"BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "C64", "F4",
-                           "F6_E2M3", "F6_E3M2", "F8_E5M2", "F8_E4M3", "F8_E8M0", "F8_E4M3FNUZ",
-                           "F8_E5M2FNUZ", "F16", "BF16", "F32", "F64"}) {
+  for (const char* name :
+       {"BOOL",        "U8",          "I8",  "U16",     "I16",     "U32",     "I32",     "U64",
+        "I64",         "C64",         "F4",  "F6_E2M3", "F6_E3M2", "F8_E5M2", "F8_E4M3", "F8_E8M0",
+        "F8_E4M3FNUZ", "F8_E5M2FNUZ", "F16", "BF16",    "F32",     "F64"}) {
     const auto dtype = parse_dtype(name);
     ASSERT_TRUE(dtype.has_value()) << name;
     EXPECT_EQ(to_string(*dtype), name);

@@ -27,7 +27,9 @@ TEST(Threads, AnExceptionOfAnyThreadReachesTheCaller) {
   }
 }
 
-TEST(Threads, AtLeastOneIsAvailable) { EXPECT_GE(available_threads(), 1u); }
+TEST(Threads, AtLeastOneIsAvailable) {
+  EXPECT_GE(available_threads(), 1u);
+}
 
 }  // namespace
 }  // namespace arrow_quant

@@ -16,7 +16,7 @@ namespace arrow_quant {
 enum class ModelLayout { SingleFile, Directory, DiffusersPipeline };
 
 struct ModelComponent {
-  std::string name;             // "transformer", "unet" …; "" where the model is one component
+  std::string name;              // "transformer", "unet" …; "" where the model is one component
   std::filesystem::path subdir;  // relative to the root; empty for the root itself
   std::string class_name;        // from config.json or model_index.json; "" if unknown
   std::string config_json;       // text of config.json; "" if there is none
@@ -31,10 +31,10 @@ struct SkippedFile {
 struct ModelDir {
   std::filesystem::path root;  // the directory, or the file itself for SingleFile
   ModelLayout layout = ModelLayout::Directory;
-  std::string pipeline_class;  // "_class_name" of model_index.json; "" if there is none
-  std::vector<ModelComponent> components;      // those to quantize
-  std::vector<std::filesystem::path> copied;   // regular files carried over, relative to the root
-  std::vector<SkippedFile> skipped;            // other serializations of quantized components
+  std::string pipeline_class;              // "_class_name" of model_index.json; "" if there is none
+  std::vector<ModelComponent> components;  // those to quantize
+  std::vector<std::filesystem::path> copied;  // regular files carried over, relative to the root
+  std::vector<SkippedFile> skipped;           // other serializations of quantized components
 };
 
 struct ModelDirOptions {

@@ -14,7 +14,8 @@ constexpr size_t kSliceBytes = size_t{256} << 10;
 
 }  // namespace
 
-PartSink::PartSink(std::filesystem::path path) : file_(std::move(path)) {
+PartSink::PartSink(std::filesystem::path path, const CancelToken* cancel)
+    : file_(std::move(path), cancel) {
   pending_.reserve(kPendingBytes);
 }
 

@@ -19,8 +19,8 @@ namespace arrow_quant {
 
 class PartSink final : public arrow::io::OutputStream {
  public:
-  // path: the final name. Throws: Error(Io).
-  explicit PartSink(std::filesystem::path path);
+  // path: the final name. cancel: as in AtomicFile. Throws: Error(Io).
+  explicit PartSink(std::filesystem::path path, const CancelToken* cancel = nullptr);
 
   arrow::Status Write(const void* data, int64_t size_bytes) override;
   using OutputStream::Write;
@@ -29,7 +29,7 @@ class PartSink final : public arrow::io::OutputStream {
   arrow::Status Close() override { return arrow::Status::OK(); }
   bool closed() const override { return false; }
 
-  // Flushes to disk and renames into place. Throws: Error(Io).
+  // Flushes to disk and renames into place. Throws: Error(Io), Error(Cancelled).
   void commit();
 
   const std::filesystem::path& path() const { return file_.path(); }

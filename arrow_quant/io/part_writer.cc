@@ -111,9 +111,10 @@ void PartWriter::Impl::write_footer() {
 }
 
 PartWriter::PartWriter(const std::filesystem::path& path,
-                       const std::map<std::string, std::string>& metadata)
+                       const std::map<std::string, std::string>& metadata,
+                       const CancelToken* cancel)
     : impl_(std::make_unique<Impl>()) {
-  impl_->sink = std::make_shared<PartSink>(path);
+  impl_->sink = std::make_shared<PartSink>(path, cancel);
   impl_->metadata = metadata;
   impl_->metadata.insert_or_assign(std::string(kFormatVersionKey),
                                    std::to_string(kPartFormatVersion));

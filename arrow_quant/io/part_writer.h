@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "arrow_quant/core/cancel.h"
 #include "arrow_quant/io/quantized_block.h"
 
 namespace arrow_quant {
@@ -34,8 +35,9 @@ struct PartInfo {
 class PartWriter {
  public:
   // path: the final name. metadata: the file's key-value metadata; format version and required
-  // features are added. Throws: Error(Io).
-  PartWriter(const std::filesystem::path& path, const std::map<std::string, std::string>& metadata);
+  // features are added. cancel: as in AtomicFile. Throws: Error(Io).
+  PartWriter(const std::filesystem::path& path, const std::map<std::string, std::string>& metadata,
+             const CancelToken* cancel = nullptr);
   ~PartWriter();
   PartWriter(const PartWriter&) = delete;
   PartWriter& operator=(const PartWriter&) = delete;
@@ -47,7 +49,7 @@ class PartWriter {
   // Throws: Error(Io); Error(Unsupported) for a block of 2 GiB and more, which Parquet cannot hold.
   void append(QuantizedBlock&& block);
 
-  // Writes the footer, flushes to disk, renames into place. Throws: Error(Io).
+  // Writes the footer, flushes to disk, renames into place. Throws: Error(Io), Error(Cancelled).
   PartInfo finish();
 
  private:

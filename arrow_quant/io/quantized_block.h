@@ -20,22 +20,20 @@ struct BlockHeader {
   int32_t block_index = 0;
   int64_t row_start = 0;
   int64_t row_count = 0;
-  int64_t num_params = 0;      // in this block
-  int bit_width = 0;           // 2, 4, 8; kept: bits of the source's dtype
+  int64_t num_params = 0;  // in this block
+  int bit_width = 0;       // 2, 4, 8; kept: bits of the source's dtype
   bool quantized = false;
-  int32_t group_size = 0;      // 0 where kept
+  int32_t group_size = 0;  // 0 where kept
   float tensor_scale = 1.0f;
-  std::string method;          // "rtn", "mse"; "" where kept
-  std::string kept_reason;     // "" where quantized
+  std::string method;       // "rtn", "mse"; "" where kept
+  std::string kept_reason;  // "" where quantized
   // Measured on this block after a real dequantization; unset where kept.
   std::optional<float> cosine_similarity, sqnr_db, max_abs_error;
   bool is_diffusion_model = false;
   std::string modality;
   std::string component;
 
-  std::string quant_type() const {
-    return quantized ? "int" + std::to_string(bit_width) : "none";
-  }
+  std::string quant_type() const { return quantized ? "int" + std::to_string(bit_width) : "none"; }
 };
 
 struct QuantizedBlock {

@@ -1,6 +1,7 @@
 // A safetensors file: its checked header, and where each tensor's bytes lie.
 //
-//   [u64 little-endian N][N bytes of JSON: {"name": {"dtype", "shape", "data_offsets": [begin, end]},
+//   [u64 little-endian N][N bytes of JSON: {"name": {"dtype", "shape", "data_offsets": [begin,
+//   end]},
 //   "__metadata__": {string: string}}][data]
 //
 // Source: the format's description and reference implementation (huggingface/safetensors). Nothing

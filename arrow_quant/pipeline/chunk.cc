@@ -17,6 +17,16 @@ uint64_t source_row_bytes(const PlannedTensor& tensor) {
   return bits % 8 == 0 ? bits / 8 : 0;
 }
 
+uint64_t largest_chunk_bytes(const PlannedTensor& tensor) {
+  const uint64_t row_bytes = source_row_bytes(tensor);
+  if (row_bytes == 0) {
+    return tensor.info->size_bytes;
+  }
+  const uint64_t rows_or_row =
+      row_bytes <= kLongRowBytes ? std::max(kChunkBytes, row_bytes) : kChunkBytes;
+  return std::min(tensor.info->size_bytes, rows_or_row);
+}
+
 std::vector<Chunk> cut_into_chunks(const PlannedTensor& tensor,
                                    std::span<const BlockRange> blocks) {
   std::vector<Chunk> chunks;

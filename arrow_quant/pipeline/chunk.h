@@ -26,6 +26,9 @@ struct Chunk {
 // Bytes of a row in the source; 0 if a row is no whole number of bytes.
 uint64_t source_row_bytes(const PlannedTensor& tensor);
 
+// The most source bytes that a chunk of the tensor has.
+uint64_t largest_chunk_bytes(const PlannedTensor& tensor);
+
 // The chunks of all blocks, in the order of the elements.
 std::vector<Chunk> cut_into_chunks(const PlannedTensor& tensor, std::span<const BlockRange> blocks);
 

@@ -9,9 +9,8 @@
 namespace arrow_quant {
 namespace {
 
-// Blocks in memory beyond this wait, except the one that all others wait for.
-constexpr uint64_t kBlockBudgetBytes = uint64_t{80} << 20;
-constexpr size_t kSpareBytes = size_t{32} << 20;
+// No more is gained by blocks that wait to be written.
+constexpr uint64_t kMaxWaitingBytes = uint64_t{80} << 20;
 constexpr size_t kReadThroughBytes = size_t{4} << 20;
 
 }  // namespace
@@ -28,6 +27,7 @@ struct ComponentRun::Running {
     for (const Chunk& chunk : job.chunks()) {
       ++block_chunks_left[chunk.block];
     }
+    charged_bytes.assign(job.num_blocks(), 0);
     next_block = 0;
     blocks_in_memory = 0;
   }
@@ -45,6 +45,7 @@ struct ComponentRun::Running {
   std::vector<size_t> block_chunks_left;
   size_t next_block = 0;  // to write
   size_t blocks_in_memory = 0;
+  std::vector<uint64_t> charged_bytes;  // of each block, to the budget
   bool concluded = false;
 };
 
@@ -53,14 +54,16 @@ ComponentRun::ComponentRun(const PlannedComponent& plan, Context context)
       context_(std::move(context)),
       labels_{plan.source->name, context_.modality, {}},
       stream_(std::make_unique<SourceStream>(*plan.source)),
-      pool_(kSpareBytes) {
+      pool_(context_.spare_bytes) {
   labels_.source = source_of(plan, *context_.model);
   record_.name = plan.source->name;
   record_.subdir = plan.source->subdir.string();
   record_.class_name = plan.source->class_name;
 }
 
-ComponentRun::~ComponentRun() = default;
+ComponentRun::~ComponentRun() {
+  context_.memory->give(waiting_bytes_);
+}
 
 ComponentRecord ComponentRun::run(ComponentRecord finished) {
   size_t parts = skip_finished_parts(finished);
@@ -97,9 +100,7 @@ void ComponentRun::read_through(const PlannedPart& part) {
   for (size_t i = part.first_tensor; i < part.first_tensor + part.num_tensors; ++i) {
     const PlannedTensor& tensor = plan_.tensors[i];
     for (uint64_t offset = 0; offset < tensor.info->size_bytes; offset += kReadThroughBytes) {
-      if (context_.cancel != nullptr) {
-        context_.cancel->check();
-      }
+      check_cancelled(context_.cancel);
       const uint64_t size = std::min<uint64_t>(kReadThroughBytes, tensor.info->size_bytes - offset);
       stream_->read(tensor, offset, bytes.bytes().first(size));
       context_.progress->add(size);
@@ -115,9 +116,8 @@ void ComponentRun::work() {
     Claim claim;
     while (next_claim(lock, claim)) {
       lock.unlock();
-      if (context_.cancel != nullptr) {
-        context_.cancel->check();
-      }
+      check_cancelled(context_.cancel);
+      const SharedResources::Turn turn(context_.shared, context_.cancel);
       process(claim, bytes, scratch);
       lock.lock();
       finish_chunk(claim);
@@ -151,10 +151,9 @@ bool ComponentRun::next_claim(std::unique_lock<std::mutex>& lock, Claim& claim) 
 bool ComponentRun::claim_repeated(Claim& claim) {
   for (Running* running : repeated_) {
     const size_t block = running->job.chunks()[running->next_chunk].block;
-    if (!fits_in_memory(*running, block)) {
+    if (!take_memory(*running, block)) {
       continue;
     }
-    allocate(*running, block);
     claim = {running, running->next_chunk++, false};
     if (running->next_chunk == running->job.chunks().size()) {
       std::erase(repeated_, running);
@@ -173,10 +172,9 @@ bool ComponentRun::claim_streamed(Claim& claim) {
   }
   Running& running = *streaming_;
   const size_t block = running.job.chunks()[running.next_chunk].block;
-  if (!fits_in_memory(running, block)) {
+  if (!take_memory(running, block)) {
     return false;
   }
-  allocate(running, block);
   claim = {&running, running.next_chunk++, true};
   stream_busy_ = true;
   return true;
@@ -190,20 +188,32 @@ void ComponentRun::start_next_tensor() {
   running_.emplace(index, std::move(running));
 }
 
-// The tensor that is written next may always have one block, or nothing would ever get free.
-bool ComponentRun::fits_in_memory(Running& running, size_t block) const {
+// Memory for a block, if it needs some. The tensor that is written next may always have one block,
+// or nothing would ever get free; the run's reservation covers it.
+bool ComponentRun::take_memory(Running& running, size_t block) {
   if (!running.job.needs_buffer(block)) {
     return true;
   }
   const bool first_in_line = running.index == write_cursor_ && running.blocks_in_memory == 0;
-  return first_in_line || in_flight_bytes_ + running.job.block_bytes(block) <= kBlockBudgetBytes;
+  if (!first_in_line) {
+    const uint64_t bytes = running.job.block_bytes(block);
+    if (waiting_bytes_ + bytes > kMaxWaitingBytes || !context_.memory->try_take(bytes)) {
+      return false;
+    }
+    waiting_bytes_ += bytes;
+    running.charged_bytes[block] = bytes;
+  }
+  running.job.allocate_block(block, pool_);
+  ++running.blocks_in_memory;
+  return true;
 }
 
-void ComponentRun::allocate(Running& running, size_t block) {
-  if (running.job.needs_buffer(block)) {
-    running.job.allocate_block(block, pool_);
-    in_flight_bytes_ += running.job.block_bytes(block);
-    ++running.blocks_in_memory;
+// Gives back what the tensor was charged for these blocks.
+void ComponentRun::release_blocks(Running& running, size_t first_block, size_t num_blocks) {
+  for (size_t block = first_block; block < first_block + num_blocks; ++block) {
+    const uint64_t bytes = std::exchange(running.charged_bytes[block], 0);
+    waiting_bytes_ -= bytes;
+    context_.memory->give(bytes);
   }
 }
 
@@ -244,14 +254,11 @@ void ComponentRun::finish_chunk(const Claim& claim) {
 }
 
 void ComponentRun::conclude(Running& running) {
-  const uint64_t held = running.job.blocks_stand()     ? 0
-                        : running.blocks_in_memory > 0 ? running.job.block_bytes(0)
-                                                       : 0;
   if (running.job.conclude() == TensorJob::Next::Write) {
     running.concluded = true;
     return;
   }
-  in_flight_bytes_ -= held;
+  release_blocks(running, 0, running.charged_bytes.size());
   running.begin_pass();
   repeated_.push_back(&running);
   changed_.notify_all();
@@ -270,21 +277,21 @@ void ComponentRun::write_ready(std::unique_lock<std::mutex>& lock) {
     }
     Running& running = *found->second;
     if (running.block_ready()) {
-      const uint64_t bytes = running.job.block_bytes(running.next_block);
       QuantizedBlock block = running.job.take_block(running.next_block);
       lock.unlock();
       if (!writer_) {
-        writer_ = std::make_unique<PartWriter>(
-            context_.output_dir / plan_.parts[current_part_].file_name, context_.part_metadata);
+        writer_ =
+            std::make_unique<PartWriter>(context_.output_dir / plan_.parts[current_part_].file_name,
+                                         context_.part_metadata, context_.cancel);
       }
       writer_->append(std::move(block));
       lock.lock();
       for (Buffer* const buffer : {&block.data, &block.scales, &block.offsets}) {
         pool_.give(std::move(*buffer));
       }
+      release_blocks(running, running.next_block, 1);
       ++running.next_block;
       --running.blocks_in_memory;
-      in_flight_bytes_ -= bytes;
       changed_.notify_all();
     } else if (running.concluded &&
                (running.job.deferred() || running.next_block == running.job.num_blocks())) {
@@ -330,9 +337,11 @@ void ComponentRun::finish_part(std::unique_lock<std::mutex>& lock) {
   lock.unlock();
   const std::string& name = plan_.parts[current_part_].file_name;
   if (!writer_) {
-    writer_ = std::make_unique<PartWriter>(context_.output_dir / name, context_.part_metadata);
+    writer_ = std::make_unique<PartWriter>(context_.output_dir / name, context_.part_metadata,
+                                           context_.cancel);
   }
   for (const auto& running : deferred_) {
+    check_cancelled(context_.cancel);
     writer_->append(running->job.read_deferred_block(file_of(running->job.tensor())));
   }
   const PartInfo info = writer_->finish();

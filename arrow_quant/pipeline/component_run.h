@@ -21,10 +21,12 @@
 #include "arrow_quant/config/config.h"
 #include "arrow_quant/core/buffer_pool.h"
 #include "arrow_quant/core/cancel.h"
+#include "arrow_quant/core/memory_budget.h"
 #include "arrow_quant/core/progress.h"
 #include "arrow_quant/io/manifest.h"
 #include "arrow_quant/io/part_writer.h"
 #include "arrow_quant/pipeline/plan.h"
+#include "arrow_quant/pipeline/shared_resources.h"
 #include "arrow_quant/pipeline/source_stream.h"
 #include "arrow_quant/pipeline/tensor_job.h"
 
@@ -40,6 +42,9 @@ class ComponentRun {
     std::filesystem::path output_subdir;  // the same, relative to the output
     std::map<std::string, std::string> part_metadata;
     size_t num_threads = 1;
+    uint64_t spare_bytes = 0;           // of buffers that are kept for reuse
+    MemoryBudget* memory = nullptr;     // for blocks that wait; what one block needs is there
+    SharedResources* shared = nullptr;  // may be null
     Progress* progress = nullptr;
     const CancelToken* cancel = nullptr;  // may be null
     // After each part is in place, in order.
@@ -71,8 +76,8 @@ class ComponentRun {
   bool next_claim(std::unique_lock<std::mutex>& lock, Claim& claim);
   bool claim_repeated(Claim& claim);
   bool claim_streamed(Claim& claim);
-  bool fits_in_memory(Running& running, size_t block) const;
-  void allocate(Running& running, size_t block);
+  bool take_memory(Running& running, size_t block);
+  void release_blocks(Running& running, size_t first_block, size_t num_blocks);
   void start_next_tensor();
   void process(const Claim& claim, Buffer& bytes, QuantizeScratch& scratch);
   void finish_chunk(const Claim& claim);
@@ -98,7 +103,7 @@ class ComponentRun {
   size_t next_tensor_ = 0;                              // the next to start reading
   Running* streaming_ = nullptr;                        // the one being read
   bool stream_busy_ = false;
-  uint64_t in_flight_bytes_ = 0;  // of blocks in memory
+  uint64_t waiting_bytes_ = 0;  // of blocks that wait for their turn
   BufferPool pool_;
   std::map<size_t, std::string> part_digests_;
 

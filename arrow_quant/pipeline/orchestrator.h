@@ -8,6 +8,7 @@
 #include "arrow_quant/core/cancel.h"
 #include "arrow_quant/core/progress.h"
 #include "arrow_quant/pipeline/result.h"
+#include "arrow_quant/pipeline/shared_resources.h"
 
 namespace arrow_quant {
 
@@ -15,6 +16,11 @@ namespace arrow_quant {
 struct RunHooks {
   ProgressCallback progress;
   const CancelToken* cancel = nullptr;  // outlives the call
+  // Of runs that go on at the same time; outlives the call. null: the run has its own.
+  SharedResources* shared = nullptr;
+  // A cancelled run leaves its finished parts, and the same call takes it up again; else it leaves
+  // nothing behind.
+  bool keep_unfinished = false;
 };
 
 class DiffusionOrchestrator {
@@ -25,7 +31,7 @@ class DiffusionOrchestrator {
   const DiffusionQuantConfig& config() const { return config_; }
 
   // Quantizes the model at `model_path` (a directory or a .safetensors file) into the directory
-  // `output_path`. The output appears whole or not at all; an interrupted run is taken up again.
+  // `output_path`. The output appears whole or not at all; a killed run is taken up again.
   // Throws: Error; see ErrorCode.
   QuantizationResult quantize_model(const std::filesystem::path& model_path,
                                     const std::filesystem::path& output_path,

@@ -84,7 +84,7 @@ std::string read_text_file(const fs::path& path) {
   return text;
 }
 
-bool stands(const FileRecord& record, const fs::path& root) {
+bool stands(const FileRecord& record, const fs::path& root, const CancelToken* cancel) {
   const fs::path path = root / record.path;
   std::error_code ignored;
   if (!fs::is_regular_file(path, ignored) || fs::file_size(path, ignored) != record.size_bytes) {
@@ -96,6 +96,7 @@ bool stands(const FileRecord& record, const fs::path& root) {
   for (uint64_t offset = 0; offset < record.size_bytes; offset += bytes.size_bytes()) {
     const auto piece =
         bytes.bytes().first(std::min<uint64_t>(bytes.size_bytes(), record.size_bytes - offset));
+    check_cancelled(cancel);
     file.read_at(offset, piece);
     hash.update(piece);
   }
@@ -121,8 +122,8 @@ void check_output_apart_from_input(const fs::path& output, const fs::path& input
 }
 
 OutputDir::OutputDir(const fs::path& path, const fs::path& input, const std::string& fingerprint,
-                     bool overwrite)
-    : path_(real_path(path)), work_path_(path_) {
+                     bool overwrite, const CancelToken* cancel)
+    : path_(real_path(path)), work_path_(path_), cancel_(cancel) {
   // A single file may be quantized into its own folder's subfolder, never into itself.
   check_output_apart_from_input(path_, input);
   std::error_code error;
@@ -179,7 +180,8 @@ void OutputDir::begin(const std::string& fingerprint) {
         journal_ = std::move(journal);
         return;
       }
-    } catch (const Error&) {
+    } catch (const Error& unreadable) {
+      if (unreadable.code() == ErrorCode::Cancelled) throw;
       // An unreadable journal is as good as none: the run starts over.
     }
   }
@@ -195,25 +197,27 @@ void OutputDir::start_over(const std::string& fingerprint) {
 // A part that is missing or damaged, and those after it, are made again.
 void OutputDir::keep_standing_parts(Journal& journal) const {
   for (ComponentRecord& component : journal.components) {
-    const auto broken =
-        std::find_if(component.parts.begin(), component.parts.end(),
-                     [&](const PartRecord& part) { return !stands(part.file, work_path_); });
+    const auto broken = std::find_if(
+        component.parts.begin(), component.parts.end(),
+        [&](const PartRecord& part) { return !stands(part.file, work_path_, cancel_); });
     component.parts.erase(broken, component.parts.end());
   }
 }
 
-OutputDir::~OutputDir() {
-  if (lock_fd_ >= 0) {
-    close(lock_fd_);
+OutputDir::Lock::~Lock() {
+  if (fd >= 0) {
+    close(fd);
   }
 }
 
+OutputDir::~OutputDir() = default;
+
 void OutputDir::lock() {
-  lock_fd_ = open(work_path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (lock_fd_ < 0) {
+  lock_.fd = open(work_path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (lock_.fd < 0) {
     throw_io_error("open the directory", work_path_, errno);
   }
-  if (flock(lock_fd_, LOCK_EX | LOCK_NB) != 0) {
+  if (flock(lock_.fd, LOCK_EX | LOCK_NB) != 0) {
     throw Error(ErrorCode::OutputExists,
                 work_path_.string() + " is being written by another run; wait for it to end");
   }

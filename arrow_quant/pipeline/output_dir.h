@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 
+#include "arrow_quant/core/cancel.h"
 #include "arrow_quant/io/manifest.h"
 
 namespace arrow_quant {
@@ -18,9 +19,10 @@ class OutputDir {
   // there and `overwrite` is set, the run goes to a directory beside it that takes its place in
   // publish(). Throws: Error(OutputExists), Error(Configuration) where the output would touch the
   // input, Error(Io).
-  // fingerprint: of the run; it decides between resuming and starting over.
+  // fingerprint: of the run; it decides between resuming and starting over. cancel: may be null,
+  // outlives the object.
   OutputDir(const std::filesystem::path& path, const std::filesystem::path& input,
-            const std::string& fingerprint, bool overwrite);
+            const std::string& fingerprint, bool overwrite, const CancelToken* cancel);
   ~OutputDir();
   OutputDir(const OutputDir&) = delete;
   OutputDir& operator=(const OutputDir&) = delete;
@@ -45,6 +47,12 @@ class OutputDir {
   void discard();
 
  private:
+  // Held for as long as the run may write.
+  struct Lock {
+    int fd = -1;
+    ~Lock();
+  };
+
   void begin_replacement();
   void begin(const std::string& fingerprint);
   void keep_standing_parts(Journal& journal) const;
@@ -54,7 +62,8 @@ class OutputDir {
   std::filesystem::path path_;       // where the model belongs
   std::filesystem::path work_path_;  // where it is written; differs only when overwriting
   bool existed_ = false;             // the directory was there, empty, before
-  int lock_fd_ = -1;
+  const CancelToken* cancel_;
+  Lock lock_;
   std::optional<Journal> journal_;
   std::optional<Manifest> finished_;
 };
@@ -66,7 +75,8 @@ void check_output_apart_from_input(const std::filesystem::path& output,
 // The whole file. Throws: Error(Io).
 std::string read_text_file(const std::filesystem::path& path);
 
-// Size and hash of `file` under `root` agree with the record.
-bool stands(const FileRecord& file, const std::filesystem::path& root);
+// Size and hash of `file` under `root` agree with the record. cancel may be null.
+// Throws: Error(Cancelled).
+bool stands(const FileRecord& file, const std::filesystem::path& root, const CancelToken* cancel);
 
 }  // namespace arrow_quant

@@ -11,8 +11,6 @@
 namespace arrow_quant {
 namespace {
 
-constexpr uint64_t kMaxBlockBytes = uint64_t{64} << 20;
-
 ModalityGuess guess_modality(const ModelDir& model, const DiffusionQuantConfig& config) {
   if (config.modality) {
     return {config.modality, "given by the caller"};

@@ -13,7 +13,10 @@
 
 namespace arrow_quant {
 
-// Whole rows of a tensor's view, at most 64 MiB of codes (kept: of source bytes), at least one row.
+inline constexpr uint64_t kMaxBlockBytes = uint64_t{64} << 20;
+
+// Whole rows of a tensor's view, at most kMaxBlockBytes of codes (kept: of source bytes), at least
+// one row.
 struct BlockRange {
   int64_t row_start = 0;
   int64_t row_count = 0;

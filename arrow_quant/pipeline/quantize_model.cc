@@ -6,7 +6,7 @@
 
 #include "arrow_quant/core/atomic_file.h"
 #include "arrow_quant/core/error.h"
-#include "arrow_quant/core/threads.h"
+#include "arrow_quant/core/memory.h"
 #include "arrow_quant/io/component_config.h"
 #include "arrow_quant/io/file_copy.h"
 #include "arrow_quant/io/hash.h"
@@ -14,9 +14,9 @@
 #include "arrow_quant/pipeline/component_run.h"
 #include "arrow_quant/pipeline/mechanisms.h"
 #include "arrow_quant/pipeline/output_dir.h"
-#include "arrow_quant/pipeline/peak_memory.h"
 #include "arrow_quant/pipeline/plan.h"
 #include "arrow_quant/pipeline/run_identity.h"
+#include "arrow_quant/pipeline/run_memory.h"
 #include "arrow_quant/pipeline/shared_bits.h"
 
 namespace fs = std::filesystem;
@@ -33,13 +33,11 @@ FileRecord copy_file(const fs::path& relative, const fs::path& from, const fs::p
   }
   FileRecord record{relative.string(), 0, ""};
   Xxh3_128 hash;
-  copy_file_durably(from / relative, to / relative, [&](std::span<const uint8_t> bytes) {
-    if (cancel != nullptr) {
-      cancel->check();
-    }
+  const auto count = [&](std::span<const uint8_t> bytes) {
     record.size_bytes += bytes.size();
     hash.update(bytes);
-  });
+  };
+  copy_file_durably(from / relative, to / relative, count, cancel);
   record.xxh3_128 = hash.hex_digest();
   return record;
 }
@@ -103,11 +101,13 @@ QuantizationResult make_result(const Manifest& manifest, const fs::path& output,
 class Run {
  public:
   Run(const ModelDir& model, Plan& plan, const DiffusionQuantConfig& config, const RunHooks& hooks,
-      Manifest manifest, std::string fingerprint, OutputDir& output, Progress& progress)
+      RunMemory& memory, Manifest manifest, std::string fingerprint, OutputDir& output,
+      Progress& progress)
       : model_(model),
         plan_(plan),
         config_(config),
         hooks_(hooks),
+        memory_(memory),
         manifest_(std::move(manifest)),
         output_(output),
         progress_(progress) {
@@ -134,9 +134,7 @@ class Run {
     if (manifest_.allocation) {
       manifest_.allocation->reached = reached(*manifest_.allocation, manifest_.components);
     }
-    if (hooks_.cancel != nullptr) {
-      hooks_.cancel->check();  // the last chance: from here on the model stands
-    }
+    check_cancelled(hooks_.cancel);  // the last chance: from here on the model stands
     output_.publish(to_json(manifest_));
     return manifest_;
   }
@@ -146,7 +144,7 @@ class Run {
  private:
   // Before the first part: the plan follows from it.
   void decide_bits() {
-    const MeasureContext context{&config_, num_threads(), &progress_, hooks_.cancel};
+    const MeasureContext context{&config_, memory_.num_threads(), &progress_, hooks_.cancel};
     size_t metadata_bytes = 0;
     for (const PlannedComponent& component : plan_.components) {
       size_t bytes = 0;
@@ -162,11 +160,6 @@ class Run {
       output_.write_journal(journal_);
     }
     manifest_.allocation = std::move(bits.record.allocation);
-  }
-
-  size_t num_threads() const {
-    return config_.num_threads == 0 ? available_threads()
-                                    : static_cast<size_t>(config_.num_threads);
   }
 
   std::map<std::string, std::string> part_metadata(const PlannedComponent& component) const {
@@ -185,7 +178,10 @@ class Run {
     context.output_dir = output_.path() / component.source->subdir;
     context.output_subdir = component.source->subdir;
     context.part_metadata = part_metadata(component);
-    context.num_threads = num_threads();
+    context.num_threads = memory_.num_threads();
+    context.spare_bytes = memory_.spare_bytes();
+    context.memory = &memory_.budget();
+    context.shared = hooks_.shared;
     context.progress = &progress_;
     context.cancel = hooks_.cancel;
     journal_.components.resize(std::max(journal_.components.size(), index + 1));
@@ -210,6 +206,7 @@ class Run {
   Plan& plan_;
   const DiffusionQuantConfig& config_;
   const RunHooks& hooks_;
+  RunMemory& memory_;
   Manifest manifest_;
   OutputDir& output_;
   Progress& progress_;
@@ -217,9 +214,38 @@ class Run {
   bool resumed_ = false;
 };
 
-// Failures that the same run would meet again; what it wrote is of no use.
-bool is_final(ErrorCode code) {
-  return code != ErrorCode::Io && code != ErrorCode::Cancelled;
+// Failures after which the same run may go on where it stopped.
+bool is_worth_resuming(const RunHooks& hooks) {
+  try {
+    throw;
+  } catch (const Error& error) {
+    return error.code() == ErrorCode::Io ||
+           (error.code() == ErrorCode::Cancelled && hooks.keep_unfinished);
+  } catch (...) {
+    return hooks.keep_unfinished;  // the caller's own, out of its callback
+  }
+}
+
+// What a finished run left, if it is what this run would make. Throws: Error(OutputExists) if it is
+// not, and must stay.
+std::optional<QuantizationResult> result_that_stands(OutputDir& output, const Manifest& wanted,
+                                                     const ModelDir& model,
+                                                     const fs::path& output_path,
+                                                     const DiffusionQuantConfig& config,
+                                                     const CancelToken* cancel) {
+  const std::string why_not =
+      why_not_up_to_date(*output.finished(), wanted, model, output_path, cancel);
+  if (why_not.empty()) {
+    QuantizationResult result = make_result(*output.finished(), output_path, config);
+    result.up_to_date = true;
+    return result;
+  }
+  if (!config.overwrite) {
+    throw Error(ErrorCode::OutputExists,
+                output_path.string() + " holds a quantized model that " + why_not +
+                    "; name another output, or replace it with overwrite=True (--overwrite)");
+  }
+  return std::nullopt;
 }
 
 }  // namespace
@@ -233,13 +259,13 @@ QuantizationResult quantize_model(const fs::path& model_path, const fs::path& ou
   Plan plan = make_plan(model, config);
   Manifest manifest = begin_manifest(model, plan, config);
   const std::string fingerprint = fingerprint_of(manifest, plan);
+  RunMemory memory(memory_needs(plan, config), config, hooks);
 
-  OutputDir output(output_path, model_path, fingerprint, config.overwrite);
+  OutputDir output(output_path, model_path, fingerprint, config.overwrite, hooks.cancel);
   const bool recorded = output.journal() && output.journal()->allocation;
   Progress progress(
       hooks.progress,
       plan.source_bytes + (has_target(config) ? sharing_bytes(plan, model, recorded) : 0));
-  progress.start("quantizing " + model_path.string());
   const auto finish = [&](QuantizationResult result, const std::string& message) {
     result.quantization_time_s =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
@@ -252,31 +278,26 @@ QuantizationResult quantize_model(const fs::path& model_path, const fs::path& ou
     return result;
   };
   if (output.finished()) {
-    const std::string why_not =
-        why_not_up_to_date(*output.finished(), manifest, model, output_path);
-    if (why_not.empty()) {
-      QuantizationResult result = make_result(*output.finished(), output_path, config);
-      result.up_to_date = true;
-      return finish(std::move(result), "up to date: " + output_path.string());
-    }
-    if (!config.overwrite) {
-      throw Error(ErrorCode::OutputExists,
-                  output_path.string() + " holds a quantized model that " + why_not +
-                      "; name another output, or replace it with overwrite=True (--overwrite)");
+    progress.start("verifying " + output_path.string());
+    if (auto result =
+            result_that_stands(output, manifest, model, output_path, config, hooks.cancel)) {
+      return finish(std::move(*result), "up to date: " + output_path.string());
     }
     output.replace_finished(fingerprint);
   }
-  Run run(model, plan, config, hooks, std::move(manifest), fingerprint, output, progress);
+  QuantizationResult result;
   try {
-    QuantizationResult result = make_result(run.execute(), output_path, config);
+    progress.start("quantizing " + model_path.string());
+    Run run(model, plan, config, hooks, memory, std::move(manifest), fingerprint, output, progress);
+    result = make_result(run.execute(), output_path, config);
     result.resumed = run.resumed();
-    return finish(std::move(result), "wrote " + output_path.string());
-  } catch (const Error& error) {
-    if (is_final(error.code())) {
+  } catch (...) {
+    if (!is_worth_resuming(hooks)) {
       output.discard();
     }
     throw;
   }
+  return finish(std::move(result), "wrote " + output_path.string());
 }
 
 }  // namespace arrow_quant

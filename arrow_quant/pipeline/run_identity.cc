@@ -74,7 +74,8 @@ std::string fingerprint_of(const Manifest& manifest, const Plan& plan) {
 }
 
 std::string why_not_up_to_date(const Manifest& finished, const Manifest& wanted,
-                               const ModelDir& model, const fs::path& output) {
+                               const ModelDir& model, const fs::path& output,
+                               const CancelToken* cancel) {
   for (const auto& [name, value] : wanted.options) {
     const auto found = finished.options.find(name);
     if (found == finished.options.end() || found->second != value) {
@@ -88,21 +89,21 @@ std::string why_not_up_to_date(const Manifest& finished, const Manifest& wanted,
   for (const ModelComponent& component : model.components) {
     num_shards += component.shards.size();
   }
-  const auto changed =
-      std::find_if(finished.source_files.begin(), finished.source_files.end(),
-                   [&](const FileRecord& file) { return !stands(file, source_root(model)); });
+  const auto changed = std::find_if(
+      finished.source_files.begin(), finished.source_files.end(),
+      [&](const FileRecord& file) { return !stands(file, source_root(model), cancel); });
   if (num_shards != finished.source_files.size() || changed != finished.source_files.end()) {
     return "was made from another source";
   }
   for (const ComponentRecord& component : finished.components) {
     for (const PartRecord& part : component.parts) {
-      if (!stands(part.file, output)) {
+      if (!stands(part.file, output, cancel)) {
         return "is damaged: " + part.file.path + " does not match its checksum";
       }
     }
   }
   for (const FileRecord& file : finished.copied_files) {
-    if (!stands(file, output)) {
+    if (!stands(file, output, cancel)) {
       return "is damaged: " + file.path + " does not match its checksum";
     }
   }

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "arrow_quant/config/config.h"
+#include "arrow_quant/core/cancel.h"
 #include "arrow_quant/io/manifest.h"
 #include "arrow_quant/io/model_dir.h"
 #include "arrow_quant/pipeline/plan.h"
@@ -21,7 +22,9 @@ std::string fingerprint_of(const Manifest& manifest, const Plan& plan);
 
 // A finished model of ours stands at the output: does it hold what this run would make?
 // Returns why not, in words; empty if it does. wanted: the manifest of this run as it begins.
+// cancel may be null. Throws: Error(Io), Error(Cancelled).
 std::string why_not_up_to_date(const Manifest& finished, const Manifest& wanted,
-                               const ModelDir& model, const std::filesystem::path& output);
+                               const ModelDir& model, const std::filesystem::path& output,
+                               const CancelToken* cancel);
 
 }  // namespace arrow_quant

@@ -21,6 +21,10 @@ std::string format_value(double value) {
 
 }  // namespace
 
+bool is_small_kept(const PlannedTensor& tensor) {
+  return !tensor.decision.bit_width && tensor.info->size_bytes < kSmallKeptBytes;
+}
+
 TensorJob::TensorJob(const PlannedTensor& tensor, const DiffusionQuantConfig& config,
                      const Labels& labels)
     : tensor_(tensor), config_(config), labels_(labels), reason_(tensor.decision.reason) {

@@ -23,6 +23,9 @@
 
 namespace arrow_quant {
 
+// Kept tensors below 64 KiB share row groups at the end of their part (FORMAT.md).
+bool is_small_kept(const PlannedTensor& tensor);
+
 class TensorJob {
  public:
   // What every block of the run says.

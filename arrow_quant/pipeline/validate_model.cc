@@ -100,7 +100,7 @@ class Comparison {
     Buffer bytes(kPieceBytes);
     uint64_t offset = 0;
     for (size_t i = 0; i < quantized_.num_blocks(pair.quantized); ++i) {
-      check_cancelled();
+      check_cancelled(cancel_);
       const QuantizedBlock block = quantized_.read_block(pair.quantized, i);
       if (loaded) {
         if (block.header.dtype != pair.original->dtype) return false;
@@ -118,12 +118,6 @@ class Comparison {
   }
 
  private:
-  void check_cancelled() const {
-    if (cancel_ != nullptr) {
-      cancel_->check();
-    }
-  }
-
   void measure_block(const Pair& pair, const QuantizedBlock& block,
                      const std::optional<Buffer>& loaded, ErrorStats& total,
                      QuantizeScratch& scratch) const {
@@ -137,7 +131,7 @@ class Comparison {
     Buffer restored(std::min(rows_per_piece, all.rows) * all.cols * sizeof(float));
     Buffer bytes(loaded ? 0 : std::min(rows_per_piece, all.rows) * all.cols * element_bytes);
     for (size_t row = 0; row < all.rows; row += rows_per_piece) {
-      check_cancelled();
+      check_cancelled(cancel_);
       CodesView piece = all;
       piece.rows = std::min(rows_per_piece, all.rows - row);
       piece.codes += row * all.codes_stride_bytes;
