@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "arrow_quant/core/error.h"
+#include "arrow_quant/core/log.h"
 #include "arrow_quant/core/threads.h"
 
 namespace arrow_quant {
@@ -295,8 +296,12 @@ void ComponentRun::write_ready(std::unique_lock<std::mutex>& lock) {
       changed_.notify_all();
     } else if (running.concluded &&
                (running.job.deferred() || running.next_block == running.job.num_blocks())) {
+      const bool promoted = running.job.promotion().has_value();
       const std::string message = finish_tensor(running);
       lock.unlock();
+      if (promoted) {
+        log(LogLevel::Info, message);
+      }
       context_.progress->message(message);
       lock.lock();
       const PlannedPart& part = plan_.parts[current_part_];
@@ -317,8 +322,9 @@ std::string ComponentRun::finish_tensor(Running& running) {
   record.report = running.job.report();
   record.part = static_cast<int32_t>(current_part_);
   const LayerReport& report = record.report;
-  std::string message = report.name + (report.quant_type == "none" ? " kept: " + report.reason
-                                                                   : " → " + report.quant_type);
+  std::string message = report.name;
+  message += report.quant_type == "none" ? " kept" : " → " + report.quant_type;
+  message += report.reason.empty() ? "" : ": " + report.reason;
   part_tensors_.emplace_back(running.index, std::move(record));
   if (running.job.promotion()) {
     part_promotions_.push_back(*running.job.promotion());
@@ -365,6 +371,7 @@ void ComponentRun::finish_part(std::unique_lock<std::mutex>& lock) {
   }
   part.promotions = std::exchange(part_promotions_, {});
   part_tensors_.clear();
+  log(LogLevel::Debug, "wrote " + part.file.path);
   record_.parts.push_back(std::move(part));
   context_.on_part(record_);
   lock.lock();

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "arrow_quant/core/error.h"
+#include "arrow_quant/core/threads.h"
 #include "arrow_quant/pipeline/chunk.h"
 #include "arrow_quant/pipeline/tensor_job.h"
 
@@ -83,12 +84,13 @@ MemoryNeeds memory_needs(const Plan& plan, const DiffusionQuantConfig& config) {
   return needs;
 }
 
-uint64_t memory_limit_bytes(const MemoryNeeds& needs, const DiffusionQuantConfig& config,
-                            uint64_t available_bytes) {
-  if (!config.enable_streaming) {
-    return std::max(available_bytes / 2, needs.total_bytes(1));
-  }
-  return static_cast<uint64_t>(config.max_memory_limit_mb) * kMiB;
+uint64_t memory_limit_bytes(const DiffusionQuantConfig& config, uint64_t available_bytes) {
+  return config.enable_streaming ? static_cast<uint64_t>(config.max_memory_limit_mb) * kMiB
+                                 : available_bytes / 2;
+}
+
+size_t wanted_threads(const DiffusionQuantConfig& config) {
+  return config.num_threads == 0 ? available_threads() : static_cast<size_t>(config.num_threads);
 }
 
 size_t threads_that_fit(const MemoryNeeds& needs, size_t num_threads, uint64_t limit_bytes) {

@@ -22,11 +22,11 @@ struct MemoryNeeds {
 
 MemoryNeeds memory_needs(const Plan& plan, const DiffusionQuantConfig& config);
 
-// The limit of a run that shares none: the config's if it streams; else half of what the machine
-// has available, or what the run needs at least. Throws: Error(Configuration) where the config's
-// does not do, naming the smallest that does.
-uint64_t memory_limit_bytes(const MemoryNeeds& needs, const DiffusionQuantConfig& config,
-                            uint64_t available_bytes);
+// The config's limit if it streams; else half of what the machine has available.
+uint64_t memory_limit_bytes(const DiffusionQuantConfig& config, uint64_t available_bytes);
+
+// The config's number, or that of all that this process may use.
+size_t wanted_threads(const DiffusionQuantConfig& config);
 
 // As many of `num_threads` as there is memory for, at least one. Throws: Error(Configuration) if
 // the limit does not do for one.

@@ -6,6 +6,7 @@
 
 #include "arrow_quant/core/atomic_file.h"
 #include "arrow_quant/core/error.h"
+#include "arrow_quant/core/log.h"
 #include "arrow_quant/core/memory.h"
 #include "arrow_quant/io/component_config.h"
 #include "arrow_quant/io/file_copy.h"
@@ -274,6 +275,7 @@ QuantizationResult quantize_model(const fs::path& model_path, const fs::path& ou
     result.mechanisms = mechanisms;
     result.warnings.insert(result.warnings.end(), mechanisms.warnings.begin(),
                            mechanisms.warnings.end());
+    log(LogLevel::Info, message);
     progress.finish(message);
     return result;
   };
@@ -287,7 +289,12 @@ QuantizationResult quantize_model(const fs::path& model_path, const fs::path& ou
   }
   QuantizationResult result;
   try {
-    progress.start("quantizing " + model_path.string());
+    const std::string started = "quantizing " + model_path.string() + " to " + output_path.string();
+    log(LogLevel::Info, started);
+    for (const std::string& warning : plan.warnings) {
+      log(LogLevel::Warning, warning);
+    }
+    progress.start(started);
     Run run(model, plan, config, hooks, memory, std::move(manifest), fingerprint, output, progress);
     result = make_result(run.execute(), output_path, config);
     result.resumed = run.resumed();

@@ -9,6 +9,8 @@
 
 from __future__ import annotations
 
+import logging as _logging
+
 from arrow_quant_v2._build_info import PYARROW_MINOR as _PYARROW_MINOR
 from arrow_quant_v2._build_info import VERSION as __version__  # noqa: N811
 
@@ -32,6 +34,7 @@ from arrow_quant_v2._core import (  # noqa: E402
     TransitionOptimizationConfig,
     ValidationConfig,
 )
+from arrow_quant_v2.aio import AsyncArrowQuantV2  # noqa: E402
 from arrow_quant_v2.enums import (  # noqa: E402
     BetaSchedule,
     DeploymentProfile,
@@ -51,9 +54,13 @@ from arrow_quant_v2.errors import (  # noqa: E402
 from arrow_quant_v2.load import QuantizedModel, QuantizedTensor, load_quantized  # noqa: E402
 from arrow_quant_v2.quantizer import ArrowQuantV2, inspect_model  # noqa: E402
 
+# Says nothing unless the program configures logging.
+_logging.getLogger(__name__).addHandler(_logging.NullHandler())
+
 __all__ = [
     "ArrowQuantError",
     "ArrowQuantV2",
+    "AsyncArrowQuantV2",
     "BetaSchedule",
     "BoundarySmoothingConfig",
     "ConfigurationError",

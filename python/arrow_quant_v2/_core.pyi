@@ -81,6 +81,15 @@ class ThermodynamicConfig:
         state: tuple[ValidationConfig, BoundarySmoothingConfig, TransitionOptimizationConfig],
     ) -> None: ...
 
+class CancelToken:
+    def __init__(self) -> None: ...
+    def cancel(self) -> None: ...
+
+class SharedResources:
+    def __init__(self, configs: Sequence[DiffusionQuantConfig]) -> None: ...
+    @property
+    def num_threads(self) -> int: ...
+
 class DiffusionQuantConfig:
     def __init__(
         self,
@@ -258,11 +267,14 @@ def quantize_model(
     output_path: str | os.PathLike[str],
     config: DiffusionQuantConfig,
     progress_callback: Callable[[str, float], object] | None,
+    cancel: CancelToken | None = None,
+    shared: SharedResources | None = None,
 ) -> str: ...
 def validate_quality(
     original_path: str | os.PathLike[str],
     quantized_path: str | os.PathLike[str],
     progress_callback: Callable[[str, float], object] | None,
+    cancel: CancelToken | None = None,
 ) -> str: ...
 def quantize_batch_arrow(
     table: object, config: DiffusionQuantConfig, continue_on_error: bool

@@ -7,6 +7,7 @@ library becomes is decided there, in one table.
 from __future__ import annotations
 
 import errno as _errno
+from typing import Any
 
 
 class ArrowQuantError(Exception):
@@ -17,9 +18,12 @@ class ArrowQuantError(Exception):
     code : str
         Which error of the library it was, more exactly than the class: "NonFinite",
         "OutputExists", "InvalidModel", …; "" where the library did not raise it.
+    results : list or None
+        Where one of several models failed: the results and exceptions of all of them.
     """
 
     code: str = ""
+    results: list[Any] | None = None
 
 
 class ConfigurationError(ArrowQuantError, ValueError):

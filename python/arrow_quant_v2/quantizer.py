@@ -43,7 +43,8 @@ class ArrowQuantV2:
     """Quantizes models and validates what came out.
 
     An instance holds no model and can be used by several threads at once. Runs release the GIL;
-    Ctrl-C stops them, and the next run of the same command takes up what was finished.
+    Ctrl-C stops them within a tenth of a second and leaves nothing behind. What happens is told to
+    ``logging.getLogger("arrow_quant_v2")``.
 
     Parameters
     ----------
@@ -100,7 +101,7 @@ class ArrowQuantV2:
     ) -> dict[str, Any]:
         """Quantize a model into a new directory.
 
-        The output appears whole or not at all. An unfinished run of the same options is taken up
+        The output appears whole or not at all. A run of the same options that was killed is taken up
         where it stopped; a finished one is verified and left as it is.
 
         Parameters
@@ -137,14 +138,7 @@ class ArrowQuantV2:
         QuantizationError
             If the model cannot be read, quantized or written.
         """
-        return _object(
-            _core.quantize_model(
-                os.fspath(model_path),
-                os.fspath(output_path),
-                self._chosen(config),
-                progress_callback,
-            )
-        )
+        return self._quantize(model_path, output_path, config, progress_callback)
 
     def quantize_from_safetensors(
         self,
@@ -204,9 +198,38 @@ class ArrowQuantV2:
         ModelNotFoundError
             If one of them is not there.
         """
+        return self._validate(original_path, quantized_path, progress_callback)
+
+    def _quantize(
+        self,
+        model_path: StrPath,
+        output_path: StrPath,
+        config: DiffusionQuantConfig | None,
+        progress_callback: ProgressCallback | None,
+        cancel: _core.CancelToken | None = None,
+        shared: _core.SharedResources | None = None,
+    ) -> dict[str, Any]:
+        return _object(
+            _core.quantize_model(
+                os.fspath(model_path),
+                os.fspath(output_path),
+                self._chosen(config),
+                progress_callback,
+                cancel,
+                shared,
+            )
+        )
+
+    def _validate(
+        self,
+        original_path: StrPath,
+        quantized_path: StrPath,
+        progress_callback: ProgressCallback | None,
+        cancel: _core.CancelToken | None = None,
+    ) -> dict[str, Any]:
         return _object(
             _core.validate_quality(
-                os.fspath(original_path), os.fspath(quantized_path), progress_callback
+                os.fspath(original_path), os.fspath(quantized_path), progress_callback, cancel
             )
         )
 

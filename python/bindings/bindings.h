@@ -7,6 +7,7 @@ namespace arrow_quant::python {
 
 void bind_arrow(nanobind::module_& module);
 void bind_thermodynamic(nanobind::module_& module);
+void bind_logging();
 void bind_config(nanobind::module_& module);
 void bind_quantizer(nanobind::module_& module);
 void bind_tensors(nanobind::module_& module);

@@ -20,6 +20,9 @@ constexpr std::chrono::milliseconds kSignalInterval{20};
 // Why Python wants the work to stop: its first exception. Touched only under the GIL.
 class Interruption {
  public:
+  // token: cancelled when it happens; null: one of its own.
+  explicit Interruption(CancelToken* token) : token_(token != nullptr ? *token : own_) {}
+
   const CancelToken& token() const { return token_; }
   bool happened() const { return error_.has_value(); }
 
@@ -33,7 +36,8 @@ class Interruption {
 
  private:
   std::optional<nb::python_error> error_;
-  CancelToken token_;
+  CancelToken own_;
+  CancelToken& token_;
 };
 
 ProgressCallback forward_progress(nb::handle callback, Interruption& interruption) {
@@ -63,14 +67,16 @@ void look_for_signals(Interruption& interruption) {
 
 }  // namespace
 
-void run_interruptible(nb::handle progress_callback,
+void run_interruptible(const Companions& companions,
                        const std::function<void(const RunHooks&)>& work) {
+  const nb::handle progress_callback = companions.progress_callback;
   if (!progress_callback.is_none() && !PyCallable_Check(progress_callback.ptr())) {
     throw nb::type_error("progress_callback must be None or callable as (message, fraction)");
   }
-  Interruption interruption;
+  Interruption interruption(companions.cancel);
   const RunHooks hooks{.progress = forward_progress(progress_callback, interruption),
-                       .cancel = &interruption.token()};
+                       .cancel = &interruption.token(),
+                       .shared = companions.shared};
   std::future<void> result;
   {
     const nb::gil_scoped_release released;

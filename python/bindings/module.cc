@@ -9,6 +9,7 @@ NB_MODULE(_core, module) {
   nanobind::set_leak_warnings(false);
   arrow_quant::python::bind_errors();
   arrow_quant::python::bind_thermodynamic(module);
+  arrow_quant::python::bind_logging();
   arrow_quant::python::bind_config(module);
   arrow_quant::python::bind_arrow(module);
   arrow_quant::python::bind_quantizer(module);
