@@ -6,6 +6,7 @@
 #include "arrow_quant/config/options.h"
 #include "arrow_quant/core/cancel.h"
 #include "arrow_quant/core/error.h"
+#include "arrow_quant/core/log.h"
 #include "arrow_quant/core/progress.h"
 #include "arrow_quant/pipeline/inspect.h"
 #include "arrow_quant/pipeline/orchestrator.h"

@@ -9,7 +9,9 @@ namespace arrow_quant {
 
 enum class BitWidth : uint8_t { Int2 = 2, Int4 = 4, Int8 = 8 };
 
-inline int bits_of(BitWidth width) { return static_cast<int>(width); }
+inline int bits_of(BitWidth width) {
+  return static_cast<int>(width);
+}
 inline std::optional<BitWidth> bit_width_from_bits(int bits) {
   return bits == 2 || bits == 4 || bits == 8 ? std::optional(static_cast<BitWidth>(bits))
                                              : std::nullopt;

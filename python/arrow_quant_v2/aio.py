@@ -255,7 +255,7 @@ async def _run(
 
 
 async def _unwrapped(work: Awaitable[dict[str, Any]]) -> dict[str, Any]:
-    """What `_run` returns or raises; what a callback raised, as it was."""
+    """Return or raise what `_run` does; what a callback raised, as it was."""
     try:
         return await work
     except _CallbackError as raised:

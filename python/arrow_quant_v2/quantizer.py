@@ -101,8 +101,8 @@ class ArrowQuantV2:
     ) -> dict[str, Any]:
         """Quantize a model into a new directory.
 
-        The output appears whole or not at all. A run of the same options that was killed is taken up
-        where it stopped; a finished one is verified and left as it is.
+        The output appears whole or not at all. A run of the same options that was killed is taken
+        up where it stopped; a finished one is verified and left as it is.
 
         Parameters
         ----------

@@ -43,9 +43,8 @@ void bind_logging() {
   // Held for the life of the process, as the sink is.
   const nb::handle logger =
       nb::module_::import_("logging").attr("getLogger")("arrow_quant_v2").release();
-  set_log_sink([logger](LogLevel level, std::string_view message) {
-    forward(logger, level, message);
-  });
+  set_log_sink(
+      [logger](LogLevel level, std::string_view message) { forward(logger, level, message); });
 }
 
 }  // namespace arrow_quant::python

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import multiprocessing
 import signal
 import subprocess
@@ -269,3 +270,22 @@ def test_child_processes_can_quantize_after_the_parent_did(
     child.join(60)
     assert child.exitcode == 0
     assert tree(tmp_path / "child") == tree(tmp_path / "parent")
+
+
+def test_the_library_logs_and_never_prints(
+    tiny_model: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    config = DiffusionQuantConfig(bit_width=2, min_accuracy=0.99, modality="image")
+    with caplog.at_level(logging.DEBUG, logger="arrow_quant_v2"):
+        ArrowQuantV2().quantize_diffusion_model(tiny_model, tmp_path / "out", config)
+    by_level: dict[str, list[str]] = {}
+    for record in caplog.records:
+        assert record.name == "arrow_quant_v2"
+        by_level.setdefault(record.levelname, []).append(record.getMessage())
+    assert any(text.startswith("quantizing ") for text in by_level["INFO"])
+    assert any("to_q.weight → int4: cosine" in text for text in by_level["INFO"])
+    assert any("quantized-00001-of-00001.parquet" in text for text in by_level["DEBUG"])
+    assert capfd.readouterr() == ("", "")

@@ -52,3 +52,18 @@ def test_peak_memory_stays_within_256_mebibytes(
     arguments = ["quantize", str(model), str(tmp_path / "out"), "--bits", str(bits)]
     arguments += ["--modality", "image", "--quiet"]
     assert peak_mebibytes(*arguments) < 256
+
+
+IDLE_MEBIBYTES = 64  # of the program before it works, with all its libraries; 50 were seen
+
+
+@pytest.mark.parametrize("limit", [160, 256])
+def test_a_streaming_run_stays_within_its_limit_whatever_the_size_of_tensors(
+    tmp_path: Path, limit: int
+) -> None:
+    model = tmp_path / "model.safetensors"
+    write_sparse_model(model, num_tensors=1, rows=32768, cols=24576)  # 3 GiB
+    arguments = ["quantize", str(model), str(tmp_path / "out"), "--bits", "4", "--group-size", "32"]
+    arguments += ["--streaming", "--max-memory-mb", str(limit), "--threads", "16"]
+    arguments += ["--modality", "image", "--quiet"]
+    assert peak_mebibytes(*arguments) < limit + IDLE_MEBIBYTES
