@@ -24,7 +24,7 @@ struct BlockNeed {
 };
 
 // The largest block of a tensor at any width that it may come to, and kept.
-BlockNeed largest_block(const PlannedTensor& tensor, int64_t group_size) {
+BlockNeed largest_block(const PlannedTensor& tensor, const DiffusionQuantConfig& config) {
   const uint64_t row_bytes = source_row_bytes(tensor);
   BlockNeed need{std::min(tensor.info->size_bytes, std::max(kMaxBlockBytes, row_bytes)), 0};
   if (row_bytes == 0) {
@@ -34,8 +34,10 @@ BlockNeed largest_block(const PlannedTensor& tensor, int64_t group_size) {
     return need;
   }
   const auto cols = static_cast<size_t>(tensor.view.cols);
-  const size_t groups = groups_per_row(cols, static_cast<size_t>(group_size));
+  const size_t groups = groups_per_row(cols, static_cast<size_t>(config.group_size));
+  const BitWidth narrowest = has_target(config) ? BitWidth::Int2 : *tensor.decision.bit_width;
   for (const BitWidth width : {BitWidth::Int2, BitWidth::Int4, BitWidth::Int8}) {
+    if (bits_of(width) < bits_of(narrowest)) continue;
     const uint64_t code_bytes = packed_row_bytes(cols, width);
     for (const BlockRange& range : split_into_blocks(tensor.view, code_bytes)) {
       const uint64_t rows = static_cast<uint64_t>(range.row_count);
@@ -62,7 +64,7 @@ MemoryNeeds memory_needs(const Plan& plan, const DiffusionQuantConfig& config) {
   uint64_t chunk_bytes = 0, param_bytes = 0, small_bytes = 0, tensors = 0, row_groups = 0;
   for (const PlannedComponent& component : plan.components) {
     for (const PlannedTensor& tensor : component.tensors) {
-      const BlockNeed block = largest_block(tensor, config.group_size);
+      const BlockNeed block = largest_block(tensor, config);
       needs.block_bytes = std::max(needs.block_bytes, block.block_bytes);
       param_bytes = std::max(param_bytes, block.param_bytes);
       chunk_bytes = std::max(chunk_bytes, largest_chunk_bytes(tensor));

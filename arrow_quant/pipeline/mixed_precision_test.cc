@@ -307,6 +307,7 @@ class UnfinishedMixedPrecision : public MixedPrecision {
     CancelToken cancel;
     RunHooks hooks;
     hooks.cancel = &cancel;
+    hooks.keep_unfinished = true;
     hooks.progress = [&](std::string_view message, double) {
       if (message.starts_with(beginning)) cancel.cancel();
     };

@@ -86,7 +86,7 @@ nb::object arrow_c_array(const ArrowBatch& batch, nb::handle) {
 template <class Make>
 ArrowBatch run(Make make) {
   std::optional<ArrowBatch> result;
-  run_interruptible(nb::none(), [&](const RunHooks& hooks) { result = make(hooks.cancel); });
+  run_interruptible({}, [&](const RunHooks& hooks) { result = make(hooks.cancel); });
   return *std::move(result);
 }
 

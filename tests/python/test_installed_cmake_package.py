@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -37,6 +38,18 @@ def test_the_consumer_quantizes_and_validates_a_model(consumer: Path, tmp_path: 
     assert done.returncode == 0, done.stderr
     assert "passed" in done.stdout
     assert (tmp_path / "out" / "manifest.json").exists()
+
+
+def test_each_public_header_stands_alone_and_shows_no_third_party_type(consumer: Path) -> None:
+    include = consumer.parents[1] / "prefix" / "include"
+    headers = sorted((include / "arrow_quant").rglob("*.h"))
+    assert len(headers) > 10
+    done = run("g++", "-std=c++20", "-Wall", "-fsyntax-only", "-xc++", "-I", include, *headers)
+    assert done.returncode == 0, done.stderr
+    standard = re.compile(r"<[a-z_]+>")  # third-party headers have a folder or end in .h
+    for header in headers:
+        for included in re.findall(r"#include (\S+)", header.read_text()):
+            assert included.startswith('"arrow_quant/') or standard.fullmatch(included), header
 
 
 def test_the_consumer_meets_errors_as_exceptions(consumer: Path, tmp_path: Path) -> None:
