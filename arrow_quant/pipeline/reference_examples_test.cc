@@ -17,7 +17,7 @@ class ReferenceExamples : public testing::Test {
   void SetUp() override {
     testing_model::write_safetensors(
         dir / "dream-7b/model.safetensors",
-        {testing_model::bf16_tensor("blocks.0.attn.to_q.weight", {128, 256}, 1)});
+        {testing_model::bf16_tensor("blocks.0.attn.to_q.weight", {512, 512}, 1)});
   }
 
   testing_model::TempDir dir;
