@@ -4,7 +4,9 @@
 #include <cstdio>
 #include <string>
 
-#include "arrow_quant/arrow_quant.h"
+#include "arrow_quant/config/config.h"
+#include "arrow_quant/core/error.h"
+#include "arrow_quant/pipeline/orchestrator.h"
 #include "arrow_quant/pipeline/testing_model.h"
 
 namespace fs = std::filesystem;
