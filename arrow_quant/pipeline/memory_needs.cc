@@ -53,6 +53,17 @@ uint64_t row_groups_of(const PlannedTensor& tensor) {
   return 1 + tensor.info->size_bytes / kMaxBlockBytes;
 }
 
+// Measuring keeps the parameters of two tensors, and compresses those of a block.
+uint64_t measuring_bytes(const PlannedTensor& tensor, const DiffusionQuantConfig& config) {
+  if (!has_target(config) || tensor.view.cols == 0) {
+    return 0;
+  }
+  const size_t groups =
+      groups_per_row(static_cast<size_t>(tensor.view.cols), static_cast<size_t>(config.group_size));
+  return 2 * static_cast<uint64_t>(tensor.view.rows) * groups * 4 +
+         2 * largest_block(tensor, config).param_bytes + kWriterBytes;
+}
+
 std::string mebibytes(uint64_t bytes) {
   return std::to_string((bytes + kMiB - 1) / kMiB);
 }
@@ -68,6 +79,7 @@ MemoryNeeds memory_needs(const Plan& plan, const DiffusionQuantConfig& config) {
       needs.block_bytes = std::max(needs.block_bytes, block.block_bytes);
       param_bytes = std::max(param_bytes, block.param_bytes);
       chunk_bytes = std::max(chunk_bytes, largest_chunk_bytes(tensor));
+      needs.measuring_bytes = std::max(needs.measuring_bytes, measuring_bytes(tensor, config));
       small_bytes += is_small_kept(tensor) ? tensor.info->size_bytes : 0;
     }
     tensors += component.tensors.size();

@@ -57,13 +57,16 @@ def test_peak_memory_stays_within_256_mebibytes(
 IDLE_MEBIBYTES = 64  # of the program before it works, with all its libraries; 50 were seen
 
 
-@pytest.mark.parametrize("limit", [160, 256])
+@pytest.mark.parametrize(
+    ("limit", "options"),
+    [(160, ["--group-size", "32"]), (256, ["--target-bpw", "3.5"])],
+)
 def test_a_streaming_run_stays_within_its_limit_whatever_the_size_of_tensors(
-    tmp_path: Path, limit: int
+    tmp_path: Path, limit: int, options: list[str]
 ) -> None:
     model = tmp_path / "model.safetensors"
     write_sparse_model(model, num_tensors=1, rows=32768, cols=24576)  # 3 GiB
-    arguments = ["quantize", str(model), str(tmp_path / "out"), "--bits", "4", "--group-size", "32"]
+    arguments = ["quantize", str(model), str(tmp_path / "out"), "--bits", "4"]
     arguments += ["--streaming", "--max-memory-mb", str(limit), "--threads", "16"]
-    arguments += ["--modality", "image", "--quiet"]
+    arguments += ["--modality", "image", "--quiet", *options]
     assert peak_mebibytes(*arguments) < limit + IDLE_MEBIBYTES
