@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
 
 from arrow_quant_v2 import ArrowQuantV2, DiffusionQuantConfig
 from tiny import tiny_tensors, write_safetensors
+
+# Shells start background jobs with the signal ignored; the tests of Ctrl-C need it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
