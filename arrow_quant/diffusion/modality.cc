@@ -235,9 +235,10 @@ std::string looked_at(const ModelClues& clues, const std::vector<NamedClass>& na
   for (const NamedClass& named : names) {
     seen += (seen.empty() ? "" : ", ") + std::string(named.name);
   }
-  return "nothing known among " + (seen.empty() ? "no class names" : "the names " + seen) + ", " +
-         std::to_string(clues.config_strings.size()) + " config values and " +
-         std::to_string(clues.tensor_names.size()) + " tensor names";
+  const size_t values = clues.config_strings.size();
+  return "nothing known among " + (seen.empty() ? "" : "the names " + seen + ", ") +
+         (values == 0 ? "" : std::to_string(values) + " config values, ") + "the names of " +
+         std::to_string(clues.tensor_names.size()) + " tensors";
 }
 
 }  // namespace

@@ -207,8 +207,7 @@ TEST(Modality, NothingIsGuessedWithoutEvidence) {
   for (const std::vector<std::string>& names : unknown) {
     expect_all({{{"", {}, {}, names},
                  std::nullopt,
-                 "nothing known among no class names, 0 config values and " +
-                     std::to_string(names.size()) + " tensor names"}});
+                 "nothing known among the names of " + std::to_string(names.size()) + " tensors"}});
   }
 }
 
