@@ -1,6 +1,5 @@
 #include "arrow_quant/kernels/kernels.h"
-
-#define HWY_BROKEN_EMU128 0  // as kernels.cc, so that the lists of targets are the same
+#include "arrow_quant/kernels/targets.h"
 
 #include <gtest/gtest.h>
 #include <hwy/targets.h>
