@@ -35,13 +35,14 @@ asan tsan: package
 	ctest --preset $@ -j $(JOBS)
 
 .PHONY: bench
-bench: package ## Benchmark the kernels, Arrow batches beside C++, and the whole program beside cp
+bench: package ## Benchmark kernels, Arrow batches beside C++, the whole program beside cp, cancellation
 	tools/setup.sh bench
 	PATH="$(CURDIR)/$(BIN):$$PATH" cmake --preset release
 	cmake --build --preset release
 	build/release/bench/kernels_bench --benchmark_min_time=0.5
 	$(BIN)/python bench/batch_arrow.py
 	$(BIN)/python bench/end_to_end.py
+	$(BIN)/python bench/cancellation.py
 
 .PHONY: fuzz
 fuzz: package ## Fuzz the safetensors reader for a minute (clang)

@@ -61,7 +61,8 @@ std::vector<GivenOption> read_config_file(const std::string& path) {
 }  // namespace
 
 ConfigFlags::ConfigFlags(CLI::App& app, const std::function<bool(const FieldDoc&)>& wanted) {
-  app.add_option("--config", config_path_, "YAML file of options; flags win over it, it over the environment")
+  app.add_option("--config", config_path_,
+                 "YAML file of options; flags win over it, it over the environment")
       ->type_name("FILE");
   for (const FieldDoc& field : config_field_docs()) {
     if (!field.flags.empty() && wanted(field)) {

@@ -7,7 +7,8 @@ namespace arrow_quant {
 
 Buffer BufferPool::take(size_t size_bytes) {
   const auto spare = std::find_if(spares_.begin(), spares_.end(), [&](const Buffer& buffer) {
-    return buffer.capacity_bytes() >= size_bytes && buffer.capacity_bytes() / 2 <= size_bytes;
+    return buffer.capacity_bytes() >= size_bytes &&
+           buffer.capacity_bytes() - size_bytes <= size_bytes / 8;
   });
   if (spare == spares_.end()) {
     return Buffer(size_bytes);

@@ -14,7 +14,7 @@ class BufferPool {
   // At most limit_bytes are kept; the oldest spare goes first.
   explicit BufferPool(size_t limit_bytes) : limit_bytes_(limit_bytes) {}
 
-  // A buffer of size_bytes: a spare one that is at most twice as large, else a new one.
+  // A buffer of size_bytes: a spare one that is at most an eighth larger, else a new one.
   // Throws: std::bad_alloc.
   Buffer take(size_t size_bytes);
   void give(Buffer buffer);

@@ -13,21 +13,21 @@
 namespace arrow_quant {
 
 enum class ErrorCode {
-  Configuration,    // an option has a value that is not allowed
-  InvalidBitWidth,  // bit_width is not 2, 4 or 8
-  ModelNotFound,    // the path holds no model
-  InvalidModel,     // a model file breaks its format's rules
-  NonFinite,        // a weight is NaN or infinite
+  Configuration,          // an option has a value that is not allowed
+  InvalidBitWidth,        // bit_width is not 2, 4 or 8
+  ModelNotFound,          // the path holds no model
+  InvalidModel,           // a model file breaks its format's rules
+  NonFinite,              // a weight is NaN or infinite
   QualityBelowThreshold,  // fail_fast met a layer below min_accuracy
-  Validation,       // two models cannot be compared
-  Metadata,         // a quantized model's own records are missing or contradict each other
-  ShapeMismatch,    // a tensor has another shape than expected
-  Schema,           // an Arrow schema is not the expected one
-  InvalidRow,       // a row of an Arrow table holds what cannot be quantized or decoded
-  OutputExists,     // the output path holds something that must not be replaced
-  Unsupported,      // a file needs a feature that this version does not know
-  Io,               // the operating system refused; os_errno() and path() say what and where
-  Cancelled,        // the caller asked to stop
+  Validation,             // two models cannot be compared
+  Metadata,               // a quantized model's own records are missing or contradict each other
+  ShapeMismatch,          // a tensor has another shape than expected
+  Schema,                 // an Arrow schema is not the expected one
+  InvalidRow,             // a row of an Arrow table holds what cannot be quantized or decoded
+  OutputExists,           // the output path holds something that must not be replaced
+  Unsupported,            // a file needs a feature that this version does not know
+  Io,                     // the operating system refused; os_errno() and path() say what and where
+  Cancelled,              // the caller asked to stop
 };
 
 // "ModelNotFound" and so on.

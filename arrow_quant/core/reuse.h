@@ -8,12 +8,12 @@
 
 namespace arrow_quant {
 
-// At least size_bytes, uninitialized: one that was given back if its size is close, else a new
-// one. Throws: std::bad_alloc.
+// Uninitialized: one that was given back if its size is close, else a new one.
+// Throws: std::bad_alloc.
 Buffer take_buffer(size_t size_bytes);
 
-// Keeps a large buffer, as long as all that are kept have no more than 512 MiB and a sixteenth of
-// the machine's memory; frees others. Any thread may call it.
+// Keeps a large buffer. All that are kept have no more than 512 MiB and a sixteenth of the
+// machine's memory: the oldest goes first. Any thread may call it.
 void give_back(Buffer buffer) noexcept;
 
 // What is kept now, in bytes.

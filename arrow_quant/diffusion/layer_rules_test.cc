@@ -374,8 +374,7 @@ TEST(LayerRules, WithoutTheRulesForDiffusionEveryLargeWeightGetsTheAskedBits) {
   for (const Case& c : cases) {
     const LayerDecision decision = rules.decide(c.name, c.shape, c.dtype);
     EXPECT_EQ(decision.reason, c.reason) << c.name;
-    EXPECT_EQ(decision.bit_width,
-              c.reason.empty() ? std::optional(BitWidth::Int4) : std::nullopt)
+    EXPECT_EQ(decision.bit_width, c.reason.empty() ? std::optional(BitWidth::Int4) : std::nullopt)
         << c.name;
   }
 }

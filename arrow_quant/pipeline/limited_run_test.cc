@@ -7,8 +7,8 @@
 #include <thread>
 
 #include "arrow_quant/core/error.h"
+#include "arrow_quant/pipeline/model_test_util.h"
 #include "arrow_quant/pipeline/quantize_model.h"
-#include "arrow_quant/pipeline/testing_model.h"
 
 namespace fs = std::filesystem;
 
@@ -17,17 +17,6 @@ namespace {
 
 using namespace testing_model;
 using testing::HasSubstr;
-
-ErrorCode code_of(const std::function<void()>& action, std::string* message = nullptr) {
-  try {
-    action();
-  } catch (const Error& error) {
-    if (message != nullptr) *message = error.what();
-    return error.code();
-  }
-  ADD_FAILURE() << "no error was thrown";
-  return ErrorCode::Configuration;
-}
 
 class LimitedRun : public testing::Test {
  protected:

@@ -156,9 +156,8 @@ bool Measuring::next_claim(std::unique_lock<std::mutex>& lock, Claim& claim) {
 }
 
 void Measuring::process(const Claim& claim, Buffer& bytes, QuantizeScratch& scratch) {
-  if (context_.cancel != nullptr) {
-    context_.cancel->check();
-  }
+  check_cancelled(context_.cancel);
+  const SharedResources::Turn turn(context_.shared, context_.cancel);
   Running& running = *claim.running;
   const LayerProbe& layer = *running.task.probe;
   const Chunk& chunk = running.probe.chunks()[claim.chunk];

@@ -15,6 +15,7 @@
 #include "arrow_quant/core/progress.h"
 #include "arrow_quant/io/input_file.h"
 #include "arrow_quant/pipeline/plan.h"
+#include "arrow_quant/pipeline/shared_resources.h"
 
 namespace arrow_quant {
 
@@ -50,6 +51,7 @@ struct MeasureContext {
   Progress* progress = nullptr;
   const CancelToken* cancel = nullptr;  // may be null
   bool only_digest = false;             // nothing is measured
+  SharedResources* shared = nullptr;    // may be null
 };
 
 // Throws: Error(Io), Error(NonFinite), Error(Cancelled).

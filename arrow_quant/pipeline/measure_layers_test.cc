@@ -7,8 +7,8 @@
 
 #include "arrow_quant/core/error.h"
 #include "arrow_quant/pipeline/allocate_bits.h"
+#include "arrow_quant/pipeline/model_test_util.h"
 #include "arrow_quant/pipeline/quantize_model.h"
-#include "arrow_quant/pipeline/testing_model.h"
 
 namespace arrow_quant {
 namespace {

@@ -6,8 +6,8 @@
 
 #include "arrow_quant/core/error.h"
 #include "arrow_quant/io/manifest.h"
+#include "arrow_quant/pipeline/model_test_util.h"
 #include "arrow_quant/pipeline/quantize_model.h"
-#include "arrow_quant/pipeline/testing_model.h"
 
 namespace fs = std::filesystem;
 

@@ -145,7 +145,11 @@ class Run {
  private:
   // Before the first part: the plan follows from it.
   void decide_bits() {
-    const MeasureContext context{&config_, memory_.num_threads(), &progress_, hooks_.cancel};
+    const MeasureContext context{.config = &config_,
+                                 .num_threads = memory_.num_threads(),
+                                 .progress = &progress_,
+                                 .cancel = hooks_.cancel,
+                                 .shared = hooks_.shared};
     size_t metadata_bytes = 0;
     for (const PlannedComponent& component : plan_.components) {
       size_t bytes = 0;

@@ -8,8 +8,8 @@
 
 #include "arrow_quant/core/error.h"
 #include "arrow_quant/io/manifest.h"
+#include "arrow_quant/pipeline/model_test_util.h"
 #include "arrow_quant/pipeline/quantized_model.h"
-#include "arrow_quant/pipeline/testing_model.h"
 #include "arrow_quant/pipeline/validate_model.h"
 
 namespace fs = std::filesystem;
@@ -19,17 +19,6 @@ namespace {
 
 using namespace testing_model;
 using testing::HasSubstr;
-
-ErrorCode code_of(const std::function<void()>& action, std::string* message = nullptr) {
-  try {
-    action();
-  } catch (const Error& error) {
-    if (message != nullptr) *message = error.what();
-    return error.code();
-  }
-  ADD_FAILURE() << "no error was thrown";
-  return ErrorCode::Cancelled;
-}
 
 // A model with layers of odd sizes, a norm, a bias, an embedder and an integer table.
 std::vector<TestTensor> small_model() {

@@ -6,8 +6,8 @@
 
 #include "arrow_quant/config/config.h"
 #include "arrow_quant/core/error.h"
+#include "arrow_quant/pipeline/model_test_util.h"
 #include "arrow_quant/pipeline/orchestrator.h"
-#include "arrow_quant/pipeline/testing_model.h"
 
 namespace fs = std::filesystem;
 
@@ -22,7 +22,7 @@ class ReferenceExamples : public testing::Test {
         {testing_model::bf16_tensor("blocks.0.attn.to_q.weight", {512, 512}, 1)});
   }
 
-  testing_model::TempDir dir;
+  TempDir dir;
 };
 
 TEST_F(ReferenceExamples, QuantizeModel) {

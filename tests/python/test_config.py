@@ -432,22 +432,3 @@ def test_a_wrong_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         match=r"^ARROW_QUANT_GROUP_SIZE: group_size = 100: allowed are 32, 64, 128, 256$",
     ):
         DiffusionQuantConfig()
-
-
-def test_the_examples_of_the_reference_run() -> None:
-    config = DiffusionQuantConfig(
-        bit_width=2,
-        modality="text",
-        num_time_groups=20,
-        group_size=64,
-        enable_time_aware=True,
-        enable_spatial=True,
-        min_accuracy=0.90,
-        calibration_samples=256,
-        deployment_profile="cloud",
-    )
-    config.validate()
-    assert (config.bit_width, config.max_memory_limit_mb) == (2, 4096)
-    phases = DiffusionQuantConfig(bit_width=4, thermodynamic=ALL_PHASES)
-    phases.validate()
-    assert phases.enable_transition_optimization

@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from arrow_quant_v2 import (
@@ -81,6 +83,7 @@ def test_custom_configuration() -> None:
         model_path="model/", output_path="model-int2/", config=config
     )
     assert (result["bit_width"], result["modality"]) == (2, "text")
+    assert config.max_memory_limit_mb == 4096, "the profile's, since it was not given"
 
 
 def test_progress_tracking(capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,6 +138,79 @@ def test_async_quantization_and_validation() -> None:
         assert validation["passed"]
 
     asyncio.run(main())
+
+
+def test_arrow_call() -> None:
+    quantizer = ArrowQuantV2()
+    # Create input table
+    table = pa.table(
+        {
+            "layer_name": ["layer1", "layer2"],
+            "weights": [
+                np.random.randn(1000).astype(np.float32).tolist(),
+                np.random.randn(2000).astype(np.float32).tolist(),
+            ],
+        }
+    )
+
+    # Quantize in batch
+    result = quantizer.quantize_batch_arrow(table)
+
+    # Result is a PyArrow RecordBatch (zero-copy)
+    assert isinstance(result, pa.RecordBatch)
+    assert result.num_rows == 2
+    assert result.schema.names[:6] == [
+        "layer_name",
+        "quantized_data",
+        "scales",
+        "zero_points",
+        "shape",
+        "bit_width",
+    ]
+
+
+def test_arrow_schema() -> None:
+    # Valid schema
+    schema = pa.schema(
+        [
+            ("layer_name", pa.string()),
+            ("weights", pa.list_(pa.float32())),
+            ("shape", pa.list_(pa.int64())),
+        ]
+    )
+
+    table = pa.table(
+        {"layer_name": ["layer1"], "weights": [[1.0, 2.0, 3.0]], "shape": [[3]]}, schema=schema
+    )
+    assert ArrowQuantV2().quantize_batch_arrow(table)["shape"].to_pylist() == [[3]]
+
+
+def test_arrow_batch_quantization(capsys: pytest.CaptureFixture[str]) -> None:
+    # Create input table
+    layers = []
+    for i in range(10):
+        layers.append(
+            {
+                "layer_name": f"layer_{i}",
+                "weights": np.random.randn(1000).astype(np.float32).tolist(),
+                "shape": [1000],
+            }
+        )
+
+    table = pa.table(
+        {
+            "layer_name": [l["layer_name"] for l in layers],  # noqa: E741
+            "weights": [l["weights"] for l in layers],  # noqa: E741
+            "shape": [l["shape"] for l in layers],  # noqa: E741
+        }
+    )
+
+    # Quantize in batch (zero-copy)
+    quantizer = ArrowQuantV2()
+    result = quantizer.quantize_batch_arrow(table)
+
+    print(f"Quantized {result.num_rows} layers")
+    assert capsys.readouterr().out == "Quantized 10 layers\n"
 
 
 def test_validation() -> None:

@@ -1,38 +1,32 @@
-// For tests: safetensors files made of a few lines, and folders that go away.
+// For tests: safetensors files made of a few lines.
 #pragma once
-
-#include <unistd.h>
 
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <map>
+#include <optional>
 #include <random>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "arrow_quant/core/core_test_util.h"
 #include "arrow_quant/core/dtype.h"
+#include "arrow_quant/core/error.h"
 
 namespace arrow_quant::testing_model {
 
-// An empty folder below the system's temporary one, removed with the object.
-class TempDir {
- public:
-  TempDir() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "aq-test-XXXXXX").string();
-    path_ = mkdtemp(pattern.data());
+// The code of the Error that `action` throws, and its message.
+inline ErrorCode code_of(const std::function<void()>& action, std::string* message = nullptr) {
+  const std::optional<Error> error = error_of(action);
+  if (error && message != nullptr) {
+    *message = error->what();
   }
-  ~TempDir() { std::filesystem::remove_all(path_); }
-  TempDir(const TempDir&) = delete;
-  TempDir& operator=(const TempDir&) = delete;
-  const std::filesystem::path& path() const { return path_; }
-  std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
-
- private:
-  std::filesystem::path path_;
-};
+  return error ? error->code() : ErrorCode{};
+}
 
 struct TestTensor {
   std::string name;
