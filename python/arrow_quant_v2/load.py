@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, overload
 
@@ -114,6 +115,23 @@ class QuantizedModel(Mapping[str, "QuantizedTensor"]):
         return self._core
 
 
+@dataclass(frozen=True)
+class PackedTensor:
+    """A quantized tensor as stored, seen as the matrix [out, in·…] = [rows, cols].
+
+    A weight is ``tensor_scale · (scale · code + offset)``, in float32, rounded after each step.
+    """
+
+    codes: NDArray[Any]
+    """[rows, bytes of a packed row], as `QuantizedTensor.codes` gives them."""
+    scales: NDArray[np.float16]
+    """[rows, groups of a row]."""
+    offsets: NDArray[np.float16]
+    """[rows, groups of a row]; [rows, 0] with 8 bits, where there are none."""
+    tensor_scale: NDArray[np.float32]
+    """[rows]; powers of two, nearly always 1."""
+
+
 class QuantizedTensor:
     """One tensor of a `QuantizedModel`. Nothing is read before it is asked for."""
 
@@ -218,6 +236,29 @@ class QuantizedTensor:
         asked, as_torch = _target(dtype)
         target = asked if self.dtype in _QUANTIZABLE else self.dtype
         return self._model._opened().dequantize(self._index, target, as_torch)
+
+    def packed(self) -> PackedTensor:
+        """Read codes and parameters at once: what a program needs that decodes them itself.
+
+        Returns
+        -------
+        PackedTensor
+            Codes, scales, offsets and the scale of the whole.
+
+        Raises
+        ------
+        QuantizationError
+            Where the tensor was kept.
+        """
+        blocks = self._model._opened().read_packed(self._index)
+        codes, scales, offsets, factors = zip(*blocks, strict=True)
+        rows = [len(block) for block in codes]
+        return PackedTensor(
+            codes=_rows(list(codes)),
+            scales=_rows(list(scales)),
+            offsets=_rows(list(offsets)),
+            tensor_scale=np.repeat(np.array(factors, np.float32), rows),
+        )
 
     def codes(self) -> NDArray[Any]:
         """Read the packed codes.

@@ -132,29 +132,49 @@ std::vector<QuantizedBlock> read_blocks(const QuantizedModel& model, int64_t ind
   return blocks;
 }
 
-// One array per block: codes [rows, bytes of a packed row].
+// Takes the block's codes: [rows, bytes of a packed row].
+nb::object codes_array(QuantizedBlock& block) {
+  const Shape shape = {codes_view(block).rows, codes_view(block).codes_stride_bytes};
+  const auto dtype = block.header.bit_width == 8 ? element(dtype_code::Int, 8) : kByte;
+  void* const codes = block.codes();
+  return own<nb::numpy>(std::move(block.data), codes, shape, dtype);
+}
+
+// Takes the block's scales or offsets: fp16 [rows, groups of a row]; no columns where there are
+// none.
+nb::object params_array(const QuantizedBlock& block, Buffer& params) {
+  const Shape shape = {codes_view(block).rows,
+                       params.empty() ? 0 : codes_view(block).params_stride};
+  void* const data = params.data();
+  return own<nb::numpy>(std::move(params), data, shape, element(dtype_code::Float, 16));
+}
+
+// One array per block.
 nb::list read_codes(const QuantizedModel& model, int64_t index) {
   nb::list arrays;
   for (QuantizedBlock& block : read_blocks(model, index)) {
-    const Shape shape = {codes_view(block).rows, codes_view(block).codes_stride_bytes};
-    const auto dtype = block.header.bit_width == 8 ? element(dtype_code::Int, 8) : kByte;
-    void* const codes = block.codes();
-    arrays.append(own<nb::numpy>(std::move(block.data), codes, shape, dtype));
+    arrays.append(codes_array(block));
   }
   return arrays;
 }
 
-// One array per block: fp16 [rows, groups of a row]; no columns where there are none.
 nb::list read_params(const QuantizedModel& model, int64_t index, Buffer QuantizedBlock::*field) {
   nb::list arrays;
   for (QuantizedBlock& block : read_blocks(model, index)) {
-    Buffer& params = block.*field;
-    const Shape shape = {codes_view(block).rows,
-                         params.empty() ? 0 : codes_view(block).params_stride};
-    void* const data = params.data();
-    arrays.append(own<nb::numpy>(std::move(params), data, shape, element(dtype_code::Float, 16)));
+    arrays.append(params_array(block, block.*field));
   }
   return arrays;
+}
+
+// One tuple per block: codes, scales, offsets and tensor_scale, from a single read of the file.
+nb::list read_packed(const QuantizedModel& model, int64_t index) {
+  nb::list blocks;
+  for (QuantizedBlock& block : read_blocks(model, index)) {
+    const nb::object scales = params_array(block, block.scales);
+    const nb::object offsets = params_array(block, block.offsets);
+    blocks.append(nb::make_tuple(codes_array(block), scales, offsets, block.header.tensor_scale));
+  }
+  return blocks;
 }
 
 void bind_report(nb::module_& module) {
@@ -186,6 +206,7 @@ void bind_tensors(nb::module_& module) {
       .def("keys", keys)
       .def("report", report, "index"_a, nb::rv_policy::reference_internal)
       .def("dequantize", dequantize, "index"_a, "dtype"_a, "as_torch"_a)
+      .def("read_packed", read_packed, "index"_a)
       .def("read_codes", read_codes, "index"_a)
       .def(
           "read_scales",

@@ -235,3 +235,20 @@ def test_an_unfinished_directory_is_no_model(tiny_int4: Path) -> None:
     (tiny_int4 / "manifest.json").unlink()
     with pytest.raises(ModelNotFoundError, match=r"manifest\.json"):
         load_quantized(tiny_int4)
+
+
+@pytest.mark.parametrize("bit_width", [2, 8])
+def test_codes_and_parameters_can_be_read_at_once(
+    bit_width: int, tiny_model: Path, tmp_path: Path
+) -> None:
+    config = DiffusionQuantConfig(bit_width=bit_width, group_size=64, min_accuracy=0)
+    ArrowQuantV2().quantize_diffusion_model(tiny_model, tmp_path / "out", config)
+    row = stored_rows(tmp_path / "out")[WEIGHT]
+    tensor = load_quantized(tmp_path / "out")[WEIGHT]
+    packed = tensor.packed()
+    np.testing.assert_array_equal(packed.codes, tensor.codes())
+    np.testing.assert_array_equal(packed.scales, tensor.scales)
+    np.testing.assert_array_equal(packed.offsets, tensor.offsets)
+    assert packed.tensor_scale.tolist() == [row["tensor_scale"]] * 96
+    with pytest.raises(QuantizationError, match="kept"):
+        load_quantized(tmp_path / "out")["mask"].packed()

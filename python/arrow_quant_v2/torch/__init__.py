@@ -1,0 +1,34 @@
+"""Quantized models that run in PyTorch.
+
+>>> from arrow_quant_v2.torch import load_model
+>>> from diffusers import DiTTransformer2DModel
+>>> config = DiTTransformer2DModel.load_config("digits-int4/transformer")
+>>> model = load_model(DiTTransformer2DModel.from_config(config), "digits-int4").eval()
+"""
+
+from __future__ import annotations
+
+try:
+    import torch as _torch  # noqa: F401
+except ImportError as _error:
+    raise ImportError(
+        "arrow_quant_v2.torch needs PyTorch: run: pip install 'arrow-quant-v2[torch]'"
+    ) from _error
+
+from arrow_quant_v2.torch.layers import (
+    QuantizedConv1d,
+    QuantizedConv2d,
+    QuantizedConv3d,
+    QuantizedLinear,
+)
+from arrow_quant_v2.torch.loading import load_model
+from arrow_quant_v2.torch.packed_weight import cache_weights
+
+__all__ = [
+    "QuantizedConv1d",
+    "QuantizedConv2d",
+    "QuantizedConv3d",
+    "QuantizedLinear",
+    "cache_weights",
+    "load_model",
+]
