@@ -1,0 +1,41 @@
+// The parameters of activations that are tried, and what each would cost a layer: a table from
+// which groups of timesteps and the parameters of each are chosen (see time_groups.h).
+//
+// A cost is the error of the layer's outputs relative to the outputs, over the sampled rows of one
+// step: Σ ‖(Q(x) − x)·Sᵀ‖² / Σ ‖x·Sᵀ‖², S the sketch of its weights; 0 where the outputs are 0. Not
+// the error of x itself: ranges that are best for x are far from best for what the layer makes of
+// it.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "arrow_quant/diffusion/activation_quantizer.h"
+#include "arrow_quant/diffusion/value_range.h"
+#include "arrow_quant/diffusion/weight_sketch.h"
+
+namespace arrow_quant {
+
+// Dynamic quantization: 1.00, 0.95, … 0.40. The first does not clip, and wins where others equal
+// it.
+inline constexpr size_t kClipRatios = 13;
+double clip_ratio(size_t candidate);
+
+// Static quantization: each end of the calibrated range times one of 11 factors from 1.1 down to
+// 0.12 in equal ratios; candidate = 11 · (factor of lo) + (factor of hi).
+inline constexpr size_t kRangeFactors = 11;
+inline constexpr size_t kRangeCandidates = kRangeFactors * kRangeFactors;
+ValueRange range_candidate(const ValueRange& calibrated, size_t candidate);
+
+// Of each candidate, on the rows [n, cols] of one step. cols is the sketch's.
+std::vector<double> clip_costs(std::span<const float> rows, int bits, const WeightSketch& sketch);
+std::vector<double> range_costs(std::span<const float> rows, const ValueRange& calibrated, int bits,
+                                const WeightSketch& sketch);
+
+// Of values that stand for the rows: Σ ‖(values − rows)·Sᵀ‖² and Σ ‖rows·Sᵀ‖².
+double output_error(std::span<const float> rows, std::span<const float> values,
+                    const WeightSketch& sketch);
+double output_energy(std::span<const float> rows, const WeightSketch& sketch);
+
+}  // namespace arrow_quant
