@@ -1,0 +1,43 @@
+"""Packages that collecting needs and the rest of the library does not."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_REMEDIES = {
+    "torch": "pip install 'arrow-quant-v2[torch]'",
+    "safetensors": "pip install 'arrow-quant-v2[torch]'",
+    "diffusers": "pip install diffusers",
+    "transformers": "pip install transformers",
+    "gguf": "pip install gguf",
+}
+
+
+def require(name: str, purpose: str) -> Any:
+    """Import a package that may be missing.
+
+    Parameters
+    ----------
+    name : str
+        The module, "torch" or "safetensors.torch".
+    purpose : str
+        What it is for, for the message.
+
+    Returns
+    -------
+    module
+
+    Raises
+    ------
+    ImportError
+        If it is not installed; says how to install it.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        package = name.split(".")[0]
+        raise ImportError(
+            f"{purpose} needs {package}, which cannot be imported ({error}); "
+            f"run: {_REMEDIES[package]}"
+        ) from error
