@@ -13,7 +13,10 @@ namespace {
 
 bool same_tensor(const BlockHeader& a, const BlockHeader& b) {
   return a.shape == b.shape && a.dtype == b.dtype && a.quantized == b.quantized &&
-         a.bit_width == b.bit_width && a.group_size == b.group_size;
+         a.bit_width == b.bit_width && a.group_size == b.group_size &&
+         a.extras.transforms == b.extras.transforms &&
+         a.extras.hadamard_block == b.extras.hadamard_block && a.extras.rank == b.extras.rank &&
+         a.extras.bias_groups == b.extras.bias_groups;
 }
 
 // blocks: of one tensor, by block_index.

@@ -134,13 +134,28 @@ Buffer BlockSource::read_data(int row_group, int64_t row, size_t size_bytes) con
       return *std::move(value);
     }
   }
-  return decode_data(row_group, row, size_bytes);
+  Buffer buffer;
+  decode_binary(data_leaf_, row_group, row, size_bytes, [&](const uint8_t* bytes) {
+    buffer = Buffer(kPrefix + size_bytes);
+    std::memcpy(buffer.data() + kPrefix, bytes, size_bytes);
+  });
+  return buffer;
 }
 
-Buffer BlockSource::decode_data(int row_group, int64_t row, size_t size_bytes) const {
-  const auto column = decoder_->RowGroup(row_group)->Column(data_leaf_);
+void BlockSource::fail(int leaf, int row_group, int64_t row, const std::string& problem) const {
+  const auto metadata = decoder_->metadata();
+  throw Error(ErrorCode::Metadata,
+              name_ + ": row group " + std::to_string(row_group) + ", row " + std::to_string(row) +
+                  ": column '" + metadata->schema()->GetColumnRoot(leaf)->name() + "' " + problem);
+}
+
+// Calls take(bytes) with the value, if it has size_bytes bytes.
+template <class F>
+void BlockSource::decode_binary(int leaf, int row_group, int64_t row, size_t size_bytes,
+                                F take) const {
+  const auto column = decoder_->RowGroup(row_group)->Column(leaf);
   if (column->type() != parquet::Type::BYTE_ARRAY) {
-    throw Error(ErrorCode::Metadata, name_ + ": column 'data' does not hold bytes");
+    fail(leaf, row_group, row, "does not hold bytes");
   }
   auto& reader = static_cast<parquet::ByteArrayReader&>(*column);
   parquet::ByteArray value;
@@ -150,24 +165,56 @@ Buffer BlockSource::decode_data(int row_group, int64_t row, size_t size_bytes) c
     reader.ReadBatch(1, &definition, &repetition, &value, &num_values);
   }
   if (num_values != 1 || value.len != size_bytes) {
-    throw Error(ErrorCode::Metadata, name_ + ": row group " + std::to_string(row_group) + ", row " +
-                                         std::to_string(row) + ": data has " +
-                                         (num_values == 1 ? std::to_string(value.len) : "no") +
-                                         " bytes, expected " + std::to_string(size_bytes));
+    fail(leaf, row_group, row,
+         "has " + (num_values == 1 ? std::to_string(value.len) : "no") + " bytes, expected " +
+             std::to_string(size_bytes));
   }
-  Buffer buffer(kPrefix + size_bytes);
-  std::memcpy(buffer.data() + kPrefix, value.ptr, size_bytes);
-  return buffer;
+  take(value.ptr);
+}
+
+std::vector<uint16_t> BlockSource::read_words(int leaf, int row_group, int64_t row,
+                                              size_t count) const {
+  std::vector<uint16_t> words;
+  const size_t size_bytes = count * sizeof(uint16_t);
+  decode_binary(leaf, row_group, row, size_bytes, [&](const uint8_t* bytes) {
+    words.resize(count);
+    if (count > 0) std::memcpy(words.data(), bytes, size_bytes);
+  });
+  return words;
+}
+
+std::vector<float> BlockSource::read_floats(int leaf, int row_group, int64_t row,
+                                            size_t count) const {
+  const auto column = decoder_->RowGroup(row_group)->Column(leaf);
+  const int64_t batch = std::clamp(static_cast<int64_t>(count), kMinBatch, kMaxBatch);
+  std::vector<float> floats;
+  size_t found = 0;
+  const auto take = [&](auto values) {
+    found += values.size();
+    if (found <= count) {
+      for (const auto value : values) floats.push_back(static_cast<float>(value));
+    }
+  };
+  switch (column->type()) {
+    case parquet::Type::FLOAT:
+      for_list<parquet::FloatType>(*column, row, batch, take);
+      break;
+    case parquet::Type::DOUBLE:
+      for_list<parquet::DoubleType>(*column, row, batch, take);
+      break;
+    default:
+      fail(leaf, row_group, row, "does not hold floating-point numbers");
+  }
+  if (found != count) {
+    fail(leaf, row_group, row,
+         "has " + std::to_string(found) + " values, expected " + std::to_string(count));
+  }
+  return floats;
 }
 
 Buffer BlockSource::read_halves(int leaf, int row_group, int64_t row, size_t count) const {
   const auto column = decoder_->RowGroup(row_group)->Column(leaf);
   const parquet::ColumnDescriptor& descriptor = *column->descr();
-  const auto fail = [&](const std::string& problem) {
-    throw Error(ErrorCode::Metadata, name_ + ": row group " + std::to_string(row_group) + ", row " +
-                                         std::to_string(row) + ": column '" +
-                                         descriptor.path()->ToDotVector()[0] + "' " + problem);
-  };
   Buffer buffer(count * sizeof(uint16_t));
   const int64_t batch = std::clamp(static_cast<int64_t>(count), kMinBatch, kMaxBatch);
   size_t filled = 0;
@@ -191,16 +238,18 @@ Buffer BlockSource::read_halves(int leaf, int row_group, int64_t row, size_t cou
       take(values, [&](float value, uint8_t* out) {
         const uint16_t half = float_to_half(value);
         if (half_to_float(half) != value) {
-          fail("has the value " + std::to_string(value) + ", which fp16 cannot hold");
+          fail(leaf, row_group, row,
+               "has the value " + std::to_string(value) + ", which fp16 cannot hold");
         }
         std::memcpy(out, &half, sizeof(half));
       });
     });
   } else {
-    fail("does not hold fp16 values");
+    fail(leaf, row_group, row, "does not hold fp16 values");
   }
   if (filled != count) {
-    fail("has " + std::to_string(filled) + " values, expected " + std::to_string(count));
+    fail(leaf, row_group, row,
+         "has " + std::to_string(filled) + " values, expected " + std::to_string(count));
   }
   return buffer;
 }

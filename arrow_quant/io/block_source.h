@@ -30,6 +30,12 @@ class BlockSource {
   // The fp16 list of `leaf`, of `count` values. Throws: like read_data.
   Buffer read_halves(int leaf, int row_group, int64_t row, size_t count) const;
 
+  // The binary value of `leaf`, of `count` numbers of two bytes. Throws: like read_data.
+  std::vector<uint16_t> read_words(int leaf, int row_group, int64_t row, size_t count) const;
+
+  // The list of floats of `leaf`, of `count` values. Throws: like read_data.
+  std::vector<float> read_floats(int leaf, int row_group, int64_t row, size_t count) const;
+
  private:
   // A page that holds the value of one row.
   struct Page {
@@ -38,7 +44,9 @@ class BlockSource {
   };
 
   std::optional<Buffer> read_page(const Page& page, size_t size_bytes) const;
-  Buffer decode_data(int row_group, int64_t row, size_t size_bytes) const;
+  template <class F>
+  void decode_binary(int leaf, int row_group, int64_t row, size_t size_bytes, F take) const;
+  [[noreturn]] void fail(int leaf, int row_group, int64_t row, const std::string& problem) const;
 
   std::shared_ptr<arrow::io::RandomAccessFile> file_;
   std::string name_;

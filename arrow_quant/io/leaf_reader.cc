@@ -109,7 +109,7 @@ RowValues<int64_t> LeafReader::integer_lists() const {
   }
 }
 
-RowValues<float> LeafReader::float_rows() const {
+RowValues<float> LeafReader::float_lists() const {
   const auto narrow = [](auto value) { return static_cast<float>(value); };
   switch (row_group_.metadata()->schema()->Column(leaf_)->physical_type()) {
     case parquet::Type::FLOAT:
@@ -122,11 +122,11 @@ RowValues<float> LeafReader::float_rows() const {
 }
 
 std::vector<float> LeafReader::floats() const {
-  return one_each(float_rows());
+  return one_each(float_lists());
 }
 
 std::vector<std::optional<float>> LeafReader::optional_floats() const {
-  const RowValues<float> rows = float_rows();
+  const RowValues<float> rows = float_lists();
   std::vector<std::optional<float>> out(rows.ends.size());
   for (size_t i = 0; i < out.size(); ++i) {
     const auto row = rows.row(i);
@@ -159,32 +159,13 @@ std::vector<std::string> LeafReader::strings() const {
   return one_each(string_lists());
 }
 
-template <class Type>
-std::optional<size_t> LeafReader::first_with_elements() const {
-  const RowValues<char> found = rows<Type, char>([](const auto&) { return '\0'; });
-  for (size_t i = 0; i < found.ends.size(); ++i) {
-    if (!found.row(i).empty()) {
-      return i;
-    }
+std::vector<size_t> LeafReader::byte_lengths() const {
+  if (row_group_.metadata()->schema()->Column(leaf_)->physical_type() !=
+      parquet::Type::BYTE_ARRAY) {
+    fail("does not hold bytes");
   }
-  return std::nullopt;
-}
-
-std::optional<size_t> LeafReader::first_row_with_elements() const {
-  switch (row_group_.metadata()->schema()->Column(leaf_)->physical_type()) {
-    case parquet::Type::INT32:
-      return first_with_elements<parquet::Int32Type>();
-    case parquet::Type::INT64:
-      return first_with_elements<parquet::Int64Type>();
-    case parquet::Type::FLOAT:
-      return first_with_elements<parquet::FloatType>();
-    case parquet::Type::DOUBLE:
-      return first_with_elements<parquet::DoubleType>();
-    case parquet::Type::BYTE_ARRAY:
-      return first_with_elements<parquet::ByteArrayType>();
-    default:
-      fail("holds values of an unknown kind");
-  }
+  return one_each(rows<parquet::ByteArrayType, size_t>(
+      [](const parquet::ByteArray& value) { return size_t{value.len}; }));
 }
 
 }  // namespace arrow_quant

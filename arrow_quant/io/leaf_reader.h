@@ -43,19 +43,17 @@ class LeafReader {
   // One value per row, or none.
   std::vector<std::optional<float>> optional_floats() const;
   RowValues<int64_t> integer_lists() const;
+  RowValues<float> float_lists() const;
   RowValues<std::string> string_lists() const;
-  // The first row with a list that is not empty, of whatever values.
-  std::optional<size_t> first_row_with_elements() const;
+  // Of one byte array per row, none of which is kept in memory.
+  std::vector<size_t> byte_lengths() const;
 
  private:
   [[noreturn]] void fail(const std::string& problem) const;
   template <class Type, class T, class F>
   RowValues<T> rows(F convert) const;
-  RowValues<float> float_rows() const;
   template <class T>
   std::vector<T> one_each(RowValues<T> rows) const;
-  template <class Type>
-  std::optional<size_t> first_with_elements() const;
 
   parquet::RowGroupReader& row_group_;
   int leaf_;

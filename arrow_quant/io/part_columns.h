@@ -16,7 +16,7 @@ class PartColumns {
   // file: for messages. Throws: Error(Metadata) naming the first column that is missing.
   PartColumns(const parquet::SchemaDescriptor& schema, const std::string& file);
 
-  // Pre: `name` is a column of the format.
+  // Pre: `name` is a column of the format; of a structure's field, "column.field".
   int leaf(const std::string& name) const { return leaves_.at(name); }
 
  private:

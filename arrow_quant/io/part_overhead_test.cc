@@ -68,5 +68,11 @@ TEST(PartOverhead, IsBoundedFromAboveAndNotByMuch) {
   }
 }
 
+// The stored bytes of extras count their pages with all that is around the values.
+TEST(PartOverhead, IsBoundedWithExtrasToo) {
+  const Sizes sizes = sizes_of(with_extras({}), {});
+  EXPECT_GT(sizes.bound, sizes.actual + 44 * 2 * sizes.num_row_groups);
+}
+
 }  // namespace
 }  // namespace arrow_quant

@@ -115,10 +115,18 @@ void check_required_features(const std::map<std::string, std::string>& entries,
   if (!features.is_array()) {
     fail_broken(path, "its required features are not a JSON list: " + entry->second);
   }
-  if (!features.empty()) {
-    throw Error(ErrorCode::Unsupported, path.string() + " needs the feature " + features[0].dump() +
-                                            ", which this version does not have");
+  for (const auto& feature : features) {
+    if (!feature.is_string() || !is_known_feature(feature.get<std::string>())) {
+      throw Error(ErrorCode::Unsupported, path.string() + " needs the feature " + feature.dump() +
+                                              ", which this version does not have: update "
+                                              "arrow-quant");
+    }
   }
+}
+
+// Pre: read_part_rows() has checked the header.
+int64_t cols_of(const BlockHeader& header) {
+  return matrix_view(header.shape)->cols;
 }
 
 bool is_positive_half(uint16_t half) {
@@ -148,8 +156,10 @@ struct PartReader::Impl {
 
   void open();
   void add_row_group(parquet::ParquetFileReader& reader, int row_group);
-  int64_t param_bytes(const parquet::RowGroupMetaData& group, const PartRows::Bulk& bulk) const;
+  int64_t param_bytes(const parquet::RowGroupMetaData& group, const BlockHeader& header,
+                      const PartRows::Bulk& bulk) const;
   QuantizedBlock read(size_t index) const;
+  BlockExtras read_extras(size_t index) const;
   void check_params(const QuantizedBlock& block) const;
 };
 
@@ -184,22 +194,39 @@ void PartReader::Impl::add_row_group(parquet::ParquetFileReader& reader, int row
     const PartRows::Bulk& bulk = rows.bulk[row];
     places.push_back({row_group, static_cast<int64_t>(row), bulk});
     stored_bytes.push_back(static_cast<int64_t>(bulk.data_size_bytes) +
-                           param_bytes(*group->metadata(), bulk));
+                           param_bytes(*group->metadata(), rows.headers[row], bulk));
     blocks.push_back(std::move(rows.headers[row]));
   }
 }
 
 // As compressed where the row has its row group to itself.
 int64_t PartReader::Impl::param_bytes(const parquet::RowGroupMetaData& group,
-                                      const PartRows::Bulk& bulk) const {
-  if (group.num_rows() != 1) {
-    return static_cast<int64_t>((bulk.num_scales + bulk.num_offsets) * sizeof(uint16_t));
-  }
-  const auto chunk_bytes = [&](const char* name) {
-    return group.ColumnChunk(columns->leaf(name))->total_compressed_size();
+                                      const BlockHeader& header, const PartRows::Bulk& bulk) const {
+  const ExtrasSizes extras =
+      extras_sizes(header.extras, header.block_index, header.row_count, cols_of(header));
+  const struct {
+    const char* column;
+    size_t size_bytes;
+  } arrays[] = {
+      {"scales", bulk.num_scales * sizeof(uint16_t)},
+      {"offsets", bulk.num_offsets * sizeof(uint16_t)},
+      {"low_rank_u", extras.low_rank_u * sizeof(uint16_t)},
+      {"low_rank_v", extras.low_rank_v * sizeof(uint16_t)},
+      {"input_scale", extras.input_scale * sizeof(float)},
+      {"bias_corrections", extras.bias_corrections * sizeof(uint16_t)},
+      {"act.clip", header.extras.act.size() * sizeof(float)},
+      {"act.scale", header.extras.act.size() * sizeof(float)},
+      {"act.zero_point", header.extras.act.size() * sizeof(float)},
   };
-  return (bulk.num_scales == 0 ? 0 : chunk_bytes("scales")) +
-         (bulk.num_offsets == 0 ? 0 : chunk_bytes("offsets"));
+  int64_t bytes = 0;
+  for (const auto& [column, size_bytes] : arrays) {
+    if (size_bytes > 0) {
+      bytes += group.num_rows() == 1
+                   ? group.ColumnChunk(columns->leaf(column))->total_compressed_size()
+                   : static_cast<int64_t>(size_bytes);
+    }
+  }
+  return bytes;
 }
 
 QuantizedBlock PartReader::Impl::read(size_t index) const {
@@ -218,7 +245,33 @@ QuantizedBlock PartReader::Impl::read(size_t index) const {
   block.scales = source->read_halves(columns->leaf("scales"), row_group, row, bulk.num_scales);
   block.offsets = source->read_halves(columns->leaf("offsets"), row_group, row, bulk.num_offsets);
   check_params(block);
+  if (block.header.quantized) {
+    block.header.extras = read_extras(index);
+  }
   return block;
+}
+
+BlockExtras PartReader::Impl::read_extras(size_t index) const {
+  const auto& [row_group, row, bulk] = places.at(index);
+  const BlockHeader& header = blocks[index];
+  const ExtrasSizes sizes =
+      extras_sizes(header.extras, header.block_index, header.row_count, cols_of(header));
+  BlockExtras extras = header.extras;
+  const auto words = [&](const char* name, size_t count) {
+    return source->read_words(columns->leaf(name), row_group, row, count);
+  };
+  extras.low_rank_u = words("low_rank_u", sizes.low_rank_u);
+  extras.low_rank_v = words("low_rank_v", sizes.low_rank_v);
+  extras.bias_corrections = words("bias_corrections", sizes.bias_corrections);
+  extras.input_scale =
+      source->read_floats(columns->leaf("input_scale"), row_group, row, sizes.input_scale);
+  const std::string problem =
+      extras_array_problem(extras, header.block_index, header.row_count, cols_of(header));
+  if (!problem.empty()) {
+    fail_broken(path, "tensor '" + header.layer_name + "', block " +
+                          std::to_string(header.block_index) + ": " + problem);
+  }
+  return extras;
 }
 
 void PartReader::Impl::check_params(const QuantizedBlock& block) const {
@@ -257,6 +310,10 @@ const std::map<std::string, std::string>& PartReader::metadata() const {
 
 QuantizedBlock PartReader::read(size_t index) const {
   return guard(impl_->path, [&] { return impl_->read(index); });
+}
+
+BlockExtras PartReader::read_extras(size_t index) const {
+  return guard(impl_->path, [&] { return impl_->read_extras(index); });
 }
 
 }  // namespace arrow_quant

@@ -8,6 +8,7 @@
 
 #include "arrow_quant/core/error.h"
 #include "arrow_quant/io/block_checks.h"
+#include "arrow_quant/io/extras_columns.h"
 #include "arrow_quant/io/part_format.h"
 #include "arrow_quant/io/unknown_features.h"
 #include "arrow_quant/quant/bit_width.h"
@@ -90,6 +91,11 @@ PartRows::Bulk RowCheck::run() const {
     contradicts("shape", shape_text(header_.shape), "sizes of 0 and more, in 64 bits");
   }
   check_rows(*view);
+  const std::string problem = extras_problem(header_.extras, header_.quantized, header_.block_index,
+                                             header_.row_count, view->cols);
+  if (!problem.empty()) {
+    fail(ErrorCode::Metadata, file_, header_, problem);
+  }
   PartRows::Bulk bulk;
   const auto bits = static_cast<size_t>(header_.bit_width);
   if (!header_.quantized) {
@@ -177,6 +183,7 @@ void read_notes(const RowGroupColumns& columns, std::vector<BlockHeader>& header
   const auto cosines = columns["cosine_similarity"].optional_floats();
   const auto sqnrs = columns["sqnr_db"].optional_floats();
   const auto errors = columns["max_abs_error"].optional_floats();
+  const auto output_sqnrs = columns["output_sqnr_db"].optional_floats();
   for (size_t i = 0; i < headers.size(); ++i) {
     BlockHeader& header = headers[i];
     header.method = std::move(methods[i]);
@@ -187,6 +194,7 @@ void read_notes(const RowGroupColumns& columns, std::vector<BlockHeader>& header
     header.cosine_similarity = cosines[i];
     header.sqnr_db = sqnrs[i];
     header.max_abs_error = errors[i];
+    header.output_sqnr_db = output_sqnrs[i];
   }
 }
 
@@ -197,6 +205,7 @@ PartRows read_part_rows(const RowGroupColumns& columns) {
   read_places(columns, rows.headers);
   read_types(columns, rows.headers);
   refuse_unknown_features(columns, rows.headers);
+  read_extras(columns, rows.headers);
   read_notes(columns, rows.headers);
   const auto checksums = columns["checksum"].integers();
   for (size_t i = 0; i < rows.headers.size(); ++i) {

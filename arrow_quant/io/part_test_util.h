@@ -158,6 +158,67 @@ inline QuantizedBlock kept_block(const std::string& name, const std::vector<int6
   return block;
 }
 
+// Extras of made-up values that fit the block; those of the whole tensor only in its block 0.
+inline void add_hadamard(QuantizedBlock& block, int32_t size) {
+  block.header.extras.transforms.push_back(Transform::Hadamard);
+  block.header.extras.hadamard_block = size;
+}
+
+inline std::vector<uint16_t> made_up_words(size_t count, uint16_t first) {
+  std::vector<uint16_t> words(count);
+  for (size_t i = 0; i < count; ++i) {
+    words[i] = static_cast<uint16_t>(first + i * 7 % 1000 + (i % 3 == 0 ? 0x8000 : 0));
+  }
+  return words;
+}
+
+inline void add_low_rank(QuantizedBlock& block, int32_t rank) {
+  BlockExtras& extras = block.header.extras;
+  const auto size = static_cast<size_t>(rank);
+  extras.transforms.push_back(Transform::LowRank);
+  extras.rank = rank;
+  extras.low_rank_u = made_up_words(static_cast<size_t>(block.header.row_count) * size, 0x3D00);
+  if (block.header.block_index == 0) {
+    extras.low_rank_v =
+        made_up_words(size * static_cast<size_t>(cols_of(block.header.shape)), 0x3C80);
+  }
+}
+
+inline void add_input_scale(QuantizedBlock& block) {
+  BlockExtras& extras = block.header.extras;
+  extras.transforms.push_back(Transform::InputScale);
+  for (int64_t i = 0; block.header.block_index == 0 && i < cols_of(block.header.shape); ++i) {
+    extras.input_scale.push_back(0.25f + 0.125f * static_cast<float>(i % 13));
+  }
+}
+
+inline void add_bias(QuantizedBlock& block, int32_t groups) {
+  block.header.extras.bias_groups = groups;
+  block.header.extras.bias_corrections =
+      made_up_words(static_cast<size_t>(groups * block.header.row_count), 0x2800);
+}
+
+inline void add_activation(QuantizedBlock& block, ActMode mode, int bits, size_t groups) {
+  if (block.header.block_index != 0) {
+    return;
+  }
+  BlockExtras& extras = block.header.extras;
+  extras.act_bits = bits;
+  extras.act_mode = mode;
+  for (size_t g = 0; g < groups; ++g) {
+    const auto step = static_cast<float>(g);
+    extras.act.push_back({1.0f - 0.0625f * step, 0.5f + step, 7 + step});
+  }
+}
+
+inline void add_every_extra(QuantizedBlock& block) {
+  add_hadamard(block, 64);
+  add_low_rank(block, 3);
+  add_input_scale(block);
+  add_bias(block, 10);
+  add_activation(block, ActMode::Static, 8, 10);
+}
+
 // Every bit width and several types, tensors of several blocks, short groups, odd shapes, no
 // elements, names in another script.
 inline std::vector<QuantizedBlock> blocks_of_every_kind() {
@@ -181,6 +242,23 @@ inline std::vector<QuantizedBlock> blocks_of_every_kind() {
   blocks.push_back(kept_block("no rows", {0, 5}, DType::F64));
   blocks.push_back(kept_block("packed", {3, 8}, DType::F4));
   blocks.push_back(quantized_block("one row", {200}, 4, 256));
+  return blocks;
+}
+
+// The blocks, and a tensor of each bit width with every extra, the last in two blocks.
+inline std::vector<QuantizedBlock> with_extras(std::vector<QuantizedBlock> blocks) {
+  for (const int bits : {2, 4, 8, 8}) {
+    const bool second = !blocks.empty() && blocks.back().header.layer_name == "extras, 8 bits";
+    QuantizedBlock block =
+        quantized_block("extras, " + std::to_string(bits) + " bits", {3, 192}, bits, 64);
+    if (bits == 8) {
+      block.header.shape = {6, 192};
+      block.header.block_index = second;
+      block.header.row_start = second ? 3 : 0;
+    }
+    add_every_extra(block);
+    blocks.push_back(std::move(block));
+  }
   return blocks;
 }
 
@@ -213,6 +291,8 @@ inline void expect_equal(const QuantizedBlock& a, const QuantizedBlock& b) {
   EXPECT_EQ(x.cosine_similarity, y.cosine_similarity);
   EXPECT_EQ(x.sqnr_db, y.sqnr_db);
   EXPECT_EQ(x.max_abs_error, y.max_abs_error);
+  EXPECT_EQ(x.output_sqnr_db, y.output_sqnr_db);
+  EXPECT_TRUE(x.extras == y.extras) << "extras";
   EXPECT_EQ(x.is_diffusion_model, y.is_diffusion_model);
   EXPECT_EQ(x.modality, y.modality);
   EXPECT_EQ(x.component, y.component);

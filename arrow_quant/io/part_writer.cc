@@ -3,13 +3,16 @@
 #include <algorithm>
 #include <exception>
 #include <limits>
+#include <set>
 #include <utility>
 
 #include <arrow/util/key_value_metadata.h>
 #include <parquet/exception.h>
 #include <parquet/file_writer.h>
+#include <nlohmann/json.hpp>
 
 #include "arrow_quant/core/error.h"
+#include "arrow_quant/io/block_checks.h"
 #include "arrow_quant/io/parquet_schema.h"
 #include "arrow_quant/io/part_format.h"
 #include "arrow_quant/io/part_sink.h"
@@ -24,6 +27,25 @@ bool shares_row_group(const QuantizedBlock& block) {
   return !block.header.quantized && block.data_size_bytes < kSharedBlockBytes;
 }
 
+// A file that no reader takes is not written.
+void check_extras(const BlockHeader& header, const std::filesystem::path& path) {
+  if (header.extras == BlockExtras()) {
+    return;
+  }
+  const std::optional<MatrixView> view = matrix_view(header.shape);
+  const int64_t cols = view ? view->cols : 0;
+  std::string problem =
+      extras_problem(header.extras, header.quantized, header.block_index, header.row_count, cols);
+  if (problem.empty()) {
+    problem = extras_array_problem(header.extras, header.block_index, header.row_count, cols);
+  }
+  if (!problem.empty()) {
+    throw Error(ErrorCode::Metadata, path.string() + ": tensor '" + header.layer_name +
+                                         "' of shape " + shape_text(header.shape) + ", block " +
+                                         std::to_string(header.block_index) + ": " + problem);
+  }
+}
+
 }  // namespace
 
 struct PartWriter::Impl {
@@ -33,6 +55,7 @@ struct PartWriter::Impl {
   int32_t num_row_groups = 0;
   std::vector<QuantizedBlock> gathered;  // small kept blocks, of a row group to come
   std::vector<std::pair<int32_t, std::unique_ptr<parquet::OffsetIndexBuilder>>> data_pages;
+  std::set<std::string> features;  // that the blocks require
   PartInfo info;
   bool broken = false;  // a write failed: what is in the file is of no use
 
@@ -103,6 +126,7 @@ void PartWriter::Impl::write_offset_indexes() {
 }
 
 void PartWriter::Impl::write_footer() {
+  metadata.insert_or_assign(std::string(kRequiredFeaturesKey), nlohmann::json(features).dump());
   const auto entries = std::make_shared<arrow::KeyValueMetadata>();
   for (const auto& [key, value] : metadata) {
     entries->Append(key, value);
@@ -118,7 +142,6 @@ PartWriter::PartWriter(const std::filesystem::path& path,
   impl_->metadata = metadata;
   impl_->metadata.insert_or_assign(std::string(kFormatVersionKey),
                                    std::to_string(kPartFormatVersion));
-  impl_->metadata.insert_or_assign(std::string(kRequiredFeaturesKey), "[]");
   impl_->file = parquet::FileMetaDataBuilder::Make(&part_schema(), part_writer_properties());
   impl_->guard([&] { PARQUET_THROW_NOT_OK(impl_->sink->Write(kMagic)); });
 }
@@ -132,6 +155,10 @@ void PartWriter::append(QuantizedBlock&& block) {
                 impl_->sink->path().string() + ": a block of tensor '" + block.header.layer_name +
                     "' has " + std::to_string(block.data_size_bytes) +
                     " bytes; a value in a Parquet file holds less than 2 GiB");
+  }
+  check_extras(block.header, impl_->sink->path());
+  for (std::string& feature : features_of(block.header.extras)) {
+    impl_->features.insert(std::move(feature));
   }
   if (block.data.empty()) {
     block.data = Buffer(QuantizedBlock::kDataPrefixBytes);

@@ -22,7 +22,8 @@ struct BlockLocation {
   int32_t block_index = 0;
   int32_t row_group = 0;
   int64_t row = 0;  // within the row group
-  // Bytes of the codes (or of the kept source) and of the scales and offsets as compressed.
+  // Bytes of the codes (or of the kept source), of the scales and offsets as compressed, and of
+  // extras' arrays.
   int64_t stored_bytes = 0;
 };
 
@@ -34,8 +35,8 @@ struct PartInfo {
 
 class PartWriter {
  public:
-  // path: the final name. metadata: the file's key-value metadata; format version and required
-  // features are added. cancel: as in AtomicFile. Throws: Error(Io).
+  // path: the final name. metadata: the file's key-value metadata; format version and the features
+  // that the blocks require are added. cancel: as in AtomicFile. Throws: Error(Io).
   PartWriter(const std::filesystem::path& path, const std::map<std::string, std::string>& metadata,
              const CancelToken* cancel = nullptr);
   ~PartWriter();
@@ -46,7 +47,8 @@ class PartWriter {
   // Kept blocks below 64 KiB share row groups of at most 256 rows: consecutive ones are gathered,
   // and written when 256 are there, another kind follows, or the part is finished.
   // What is written at once leaves its buffers to the caller; what is gathered is moved from.
-  // Throws: Error(Io); Error(Unsupported) for a block of 2 GiB and more, which Parquet cannot hold.
+  // Throws: Error(Io); Error(Unsupported) for a block of 2 GiB and more, which Parquet cannot hold;
+  // Error(Metadata) for extras that do not fit the block.
   void append(QuantizedBlock&& block);
 
   // Writes the footer, flushes to disk, renames into place. Throws: Error(Io), Error(Cancelled).
@@ -57,8 +59,8 @@ class PartWriter {
   std::unique_ptr<Impl> impl_;
 };
 
-// Bytes that a block's scales and offsets take as compressed: its stored bytes are these and its
-// codes. Only scales and offsets are looked at.
+// Bytes that a block's scales, offsets and extras take as stored: its stored bytes are these and
+// its codes. Nothing else of the block is looked at.
 int64_t stored_param_bytes(QuantizedBlock& block);
 
 }  // namespace arrow_quant

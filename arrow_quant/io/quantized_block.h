@@ -9,10 +9,11 @@
 
 #include "arrow_quant/core/buffer.h"
 #include "arrow_quant/core/dtype.h"
+#include "arrow_quant/io/block_extras.h"
 
 namespace arrow_quant {
 
-// Everything of a block but its bulk bytes.
+// Everything of a block but its codes and parameters.
 struct BlockHeader {
   std::string layer_name;
   std::vector<int64_t> shape;  // of the whole tensor
@@ -29,9 +30,13 @@ struct BlockHeader {
   std::string kept_reason;  // "" where quantized
   // Measured on this block after a real dequantization; unset where kept.
   std::optional<float> cosine_similarity, sqnr_db, max_abs_error;
+  // Of what the block's rows put out for calibrating inputs, against the source; unset where none
+  // were there.
+  std::optional<float> output_sqnr_db;
   bool is_diffusion_model = false;
   std::string modality;
   std::string component;
+  BlockExtras extras;  // empty where kept
 
   std::string quant_type() const { return quantized ? "int" + std::to_string(bit_width) : "none"; }
 };

@@ -66,10 +66,6 @@ class Columns {
     write(leaf(name), body, blocks_.size());
   }
 
-  void constant_text(std::string_view name, std::string_view text) {
-    texts(name, [text](const QuantizedBlock&) { return text; });
-  }
-
   // value: const QuantizedBlock& → optional<float>.
   template <class F>
   void optional_floats(std::string_view name, F value) {
@@ -88,30 +84,46 @@ class Columns {
     write(leaf(name), body, definition.count());
   }
 
-  // list: const QuantizedBlock& → span of bytes, the elements of element_bytes each.
-  template <class F>
-  void lists(int leaf, size_t element_bytes, F list) {
+  // count: const QuantizedBlock& → number of elements. add(body, block) appends these.
+  template <class Count, class Add>
+  void lists(int leaf, Count count, Add add) {
     Levels repetition, definition;
     for (const QuantizedBlock& block : blocks_) {
-      const size_t count = list(block).size() / element_bytes;
+      const size_t num_elements = count(block);
       repetition.add(false);
-      repetition.add(true, std::max<size_t>(count, 1) - 1);
-      definition.add(count > 0, std::max<size_t>(count, 1));
+      repetition.add(true, std::max<size_t>(num_elements, 1) - 1);
+      definition.add(num_elements > 0, std::max<size_t>(num_elements, 1));
     }
     PageBody body;
     body.add_levels(repetition);
     body.add_levels(definition);
     for (const QuantizedBlock& block : blocks_) {
-      body.add_bytes(list(block));
+      add(body, block);
     }
     write(leaf, body, definition.count());
   }
 
+  // list: const QuantizedBlock& → span of bytes, the elements of element_bytes each.
+  template <class F>
+  void lists(int leaf, size_t element_bytes, F list) {
+    lists(
+        leaf, [&](const QuantizedBlock& block) { return list(block).size() / element_bytes; },
+        [&](PageBody& body, const QuantizedBlock& block) { body.add_bytes(list(block)); });
+  }
+
   void booleans(std::string_view name, bool BlockHeader::*value);
   void shapes();
-  void empty_lists(std::string_view name, int num_leaves = 1);
-  // Returns the column's bytes as compressed; 0 if all lists are empty.
+  void transforms();
+  // Each returns the column's bytes as stored; 0 if all its values are empty.
   int64_t halves(std::string_view name, Buffer QuantizedBlock::*buffer);
+  int64_t binaries(std::string_view name, std::vector<uint16_t> BlockExtras::*values);
+  int64_t input_scales();
+  int64_t activations();
+  int64_t extras() {
+    return binaries("low_rank_u", &BlockExtras::low_rank_u) +
+           binaries("low_rank_v", &BlockExtras::low_rank_v) + input_scales() +
+           binaries("bias_corrections", &BlockExtras::bias_corrections) + activations();
+  }
   int64_t params() {
     return halves("scales", &QuantizedBlock::scales) + halves("offsets", &QuantizedBlock::offsets);
   }
@@ -121,6 +133,13 @@ class Columns {
 
  private:
   int leaf(std::string_view name) const { return find_leaf(part_schema(), name); }
+  // Of a column that was written; is_empty: const QuantizedBlock& → whether it has no value there.
+  template <class F>
+  int64_t stored_bytes(int leaf, F is_empty) const {
+    return std::all_of(blocks_.begin(), blocks_.end(), is_empty)
+               ? 0
+               : chunks_[static_cast<size_t>(leaf)]->total_compressed_size();
+  }
   std::unique_ptr<parquet::PageWriter> page_writer(
       int leaf, parquet::OffsetIndexBuilder* pages = nullptr) const;
   void write(int leaf, const PageBody& body, size_t num_values);
@@ -180,20 +199,61 @@ void Columns::shapes() {
   });
 }
 
-void Columns::empty_lists(std::string_view name, int num_leaves) {
-  for (int i = 0; i < num_leaves; ++i) {
-    lists(leaf(name) + i, 1, [](const QuantizedBlock&) { return std::span<const uint8_t>(); });
-  }
+void Columns::transforms() {
+  lists(
+      leaf("transforms"), [](const QuantizedBlock& b) { return b.header.extras.transforms.size(); },
+      [](PageBody& body, const QuantizedBlock& b) {
+        for (const Transform transform : b.header.extras.transforms) {
+          body.add_text(to_string(transform));
+        }
+      });
 }
 
 int64_t Columns::halves(std::string_view name, Buffer QuantizedBlock::*buffer) {
   const int column = leaf(name);
   lists(column, sizeof(uint16_t),
         [buffer](const QuantizedBlock& block) { return (block.*buffer).bytes(); });
-  const bool all_empty =
-      std::all_of(blocks_.begin(), blocks_.end(),
-                  [buffer](const QuantizedBlock& block) { return (block.*buffer).empty(); });
-  return all_empty ? 0 : chunks_[static_cast<size_t>(column)]->total_compressed_size();
+  return stored_bytes(column,
+                      [buffer](const QuantizedBlock& block) { return (block.*buffer).empty(); });
+}
+
+int64_t Columns::binaries(std::string_view name, std::vector<uint16_t> BlockExtras::*values) {
+  texts(name, [values](const QuantizedBlock& block) {
+    const std::vector<uint16_t>& v = block.header.extras.*values;
+    return std::string_view(reinterpret_cast<const char*>(v.data()), v.size() * sizeof(uint16_t));
+  });
+  return stored_bytes(leaf(name), [values](const QuantizedBlock& block) {
+    return (block.header.extras.*values).empty();
+  });
+}
+
+int64_t Columns::input_scales() {
+  const int column = leaf("input_scale");
+  lists(column, sizeof(float), [](const QuantizedBlock& block) {
+    const std::vector<float>& scale = block.header.extras.input_scale;
+    return std::span(reinterpret_cast<const uint8_t*>(scale.data()), scale.size() * sizeof(float));
+  });
+  return stored_bytes(column,
+                      [](const QuantizedBlock& b) { return b.header.extras.input_scale.empty(); });
+}
+
+int64_t Columns::activations() {
+  int column = leaf("act");
+  int64_t bytes = 0;
+  for (float ActivationRange::*const field :
+       {&ActivationRange::clip, &ActivationRange::scale, &ActivationRange::zero_point}) {
+    lists(
+        column, [](const QuantizedBlock& b) { return b.header.extras.act.size(); },
+        [field](PageBody& body, const QuantizedBlock& b) {
+          for (const ActivationRange& range : b.header.extras.act) {
+            body.add(range.*field);
+          }
+        });
+    bytes +=
+        stored_bytes(column, [](const QuantizedBlock& b) { return b.header.extras.act.empty(); });
+    ++column;
+  }
+  return bytes;
 }
 
 // One page per block, whose body is the block's own memory.
@@ -213,22 +273,17 @@ std::unique_ptr<parquet::OffsetIndexBuilder> Columns::data() {
   return pages;
 }
 
-// What later features will fill; a reader refuses what it does not know.
-void write_unused_columns(Columns& columns) {
-  const auto zero = [](const QuantizedBlock&) { return 0; };
-  columns.empty_lists("transforms");
-  columns.numbers<int32_t>("hadamard_block", zero);
-  columns.constant_text("low_rank_u", "");
-  columns.constant_text("low_rank_v", "");
-  columns.numbers<int32_t>("rank", zero);
-  columns.empty_lists("input_scale");
-  columns.constant_text("bias_corrections", "");
-  columns.constant_text("bias_encoding", "");
-  columns.numbers<int32_t>("act_bits", zero);
-  columns.constant_text("act_mode", "");
-  columns.empty_lists("act", /*num_leaves=*/3);
-  columns.optional_floats("output_sqnr_db",
-                          [](const QuantizedBlock&) { return std::optional<float>(); });
+void write_extras_columns(Columns& columns) {
+  using Block = QuantizedBlock;
+  columns.transforms();
+  columns.numbers<int32_t>("hadamard_block",
+                           [](const Block& b) { return b.header.extras.hadamard_block; });
+  columns.numbers<int32_t>("rank", [](const Block& b) { return b.header.extras.rank; });
+  columns.texts("bias_encoding", [](const Block& b) {
+    return b.header.extras.bias_groups > 0 ? kBiasEncodingFp16 : std::string_view();
+  });
+  columns.numbers<int32_t>("act_bits", [](const Block& b) { return b.header.extras.act_bits; });
+  columns.texts("act_mode", [](const Block& b) { return to_string(b.header.extras.act_mode); });
 }
 
 void write_header_columns(Columns& columns) {
@@ -259,6 +314,7 @@ void write_header_columns(Columns& columns) {
                           [](const Block& b) { return b.header.cosine_similarity; });
   columns.optional_floats("sqnr_db", [](const Block& b) { return b.header.sqnr_db; });
   columns.optional_floats("max_abs_error", [](const Block& b) { return b.header.max_abs_error; });
+  columns.optional_floats("output_sqnr_db", [](const Block& b) { return b.header.output_sqnr_db; });
   columns.numbers<uint64_t>("checksum", [](const Block& b) {
     return xxh3_64({b.codes(), b.data_size_bytes});
   });
@@ -275,9 +331,9 @@ WrittenRowGroup write_row_group(std::span<QuantizedBlock> blocks,
   WrittenRowGroup written;
   // The bulk first, so that all small columns of the row group lie together behind it.
   written.data_pages = columns.data();
-  written.param_bytes = columns.params();
+  written.param_bytes = columns.params() + columns.extras();
   write_header_columns(columns);
-  write_unused_columns(columns);
+  write_extras_columns(columns);
   metadata.Finish(columns.total_bytes());
   return written;
 }
@@ -286,7 +342,8 @@ int64_t compressed_param_bytes(QuantizedBlock& block) {
   const auto file = parquet::FileMetaDataBuilder::Make(&part_schema(), part_writer_properties());
   Columns columns({&block, 1}, *file->AppendRowGroup(),
                   std::make_shared<arrow::io::MockOutputStream>());
-  return columns.params();
+  const int64_t params = columns.params();
+  return block.header.extras == BlockExtras() ? params : params + columns.extras();
 }
 
 }  // namespace arrow_quant

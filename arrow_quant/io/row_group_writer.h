@@ -15,7 +15,8 @@
 namespace arrow_quant {
 
 struct WrittenRowGroup {
-  int64_t param_bytes = 0;  // scales and offsets as compressed; 0 if there are none
+  // Of scales and offsets as compressed, and of extras' arrays; what no block has counts nothing.
+  int64_t param_bytes = 0;
   // Where the pages of `data` are; only for row groups of several rows.
   std::unique_ptr<parquet::OffsetIndexBuilder> data_pages;
 };
@@ -26,7 +27,8 @@ WrittenRowGroup write_row_group(std::span<QuantizedBlock> blocks,
                                 parquet::RowGroupMetaDataBuilder& metadata,
                                 const std::shared_ptr<arrow::io::OutputStream>& sink);
 
-// Bytes of the columns of scales and offsets that write_row_group() would write for `block`.
+// Bytes of the columns of scales, offsets and extras' arrays that write_row_group() would write for
+// `block`.
 int64_t compressed_param_bytes(QuantizedBlock& block);
 
 }  // namespace arrow_quant

@@ -38,31 +38,6 @@ class Refusals {
     }
   }
 
-  // Bytes are not put into a message.
-  void any_bytes(const std::string& name) const {
-    const auto texts = columns_[name].strings();
-    for (size_t i = 0; i < texts.size(); ++i) {
-      if (!texts[i].empty()) {
-        refuse(i, "values in column '" + name + "', which this version cannot decode");
-      }
-    }
-  }
-
-  void any_elements(const std::string& name) const {
-    if (const auto row = columns_[name].first_row_with_elements()) {
-      refuse(*row, "values in column '" + name + "', which this version cannot decode");
-    }
-  }
-
-  void any_transform() const {
-    const auto transforms = columns_["transforms"].string_lists();
-    for (size_t i = 0; i < transforms.ends.size(); ++i) {
-      if (const auto names = transforms.row(i); !names.empty()) {
-        refuse(i, "the transform '" + names[0] + "', which this version cannot undo");
-      }
-    }
-  }
-
  private:
   [[noreturn]] void refuse(size_t row, const std::string& feature) const {
     throw Error(ErrorCode::Unsupported, columns_.file() + ": tensor '" + headers_[row].layer_name +
@@ -81,17 +56,6 @@ void refuse_unknown_features(const RowGroupColumns& columns,
   refuse.other_than("packing", kPackingLsbFirst, "");
   refuse.other_than("param_encoding", kParamEncodingFp16, "");
   refuse.other_than("quant_axis", 1, 0);
-  refuse.any_transform();
-  refuse.other_than("hadamard_block", 0, 0);
-  refuse.any_bytes("low_rank_u");
-  refuse.any_bytes("low_rank_v");
-  refuse.other_than("rank", 0, 0);
-  refuse.any_elements("input_scale");
-  refuse.any_bytes("bias_corrections");
-  refuse.other_than("bias_encoding", "", "");
-  refuse.other_than("act_bits", 0, 0);
-  refuse.other_than("act_mode", "", "");
-  refuse.any_elements("act");
 }
 
 }  // namespace arrow_quant

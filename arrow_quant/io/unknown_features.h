@@ -1,5 +1,5 @@
-// Refusing what this version cannot decode: in a row of a part, whatever names or holds something
-// other than version 1 of the format does.
+// Refusing what this version cannot decode: in a row of a part, whatever names another layout of
+// codes and parameters. Extras are looked at where they are read.
 #pragma once
 
 #include <vector>

@@ -1,5 +1,6 @@
 #include "arrow_quant/pipeline/quantized_model.h"
 
+#include <algorithm>
 #include <cstring>
 #include <unordered_map>
 #include <utility>
@@ -113,6 +114,10 @@ void QuantizedModel::Impl::add_part(const PartRecord& part, const std::string& c
                                            "' is missing, although the manifest lists it");
     }
     Place place{readers.size() - 1, std::move(found->second)};
+    // Tools that rewrite tables may sort the rows.
+    const std::vector<BlockHeader>& headers = readers.back().blocks();
+    std::sort(place.blocks.begin(), place.blocks.end(),
+              [&](size_t x, size_t y) { return headers[x].block_index < headers[y].block_index; });
     check(record, place);
     tensors.push_back(record.report);
     tensors.back().component = component;
@@ -176,7 +181,15 @@ size_t QuantizedModel::num_blocks(int64_t index) const {
 
 QuantizedBlock QuantizedModel::read_block(int64_t index, size_t block) const {
   const Place& place = impl_->places.at(static_cast<size_t>(index));
-  return impl_->readers[place.reader].read(place.blocks.at(block));
+  const PartReader& reader = impl_->readers[place.reader];
+  QuantizedBlock read = reader.read(place.blocks.at(block));
+  BlockExtras& extras = read.header.extras;
+  if (block > 0 && (extras.has(Transform::LowRank) || extras.has(Transform::InputScale))) {
+    BlockExtras first = reader.read_extras(place.blocks[0]);
+    extras.low_rank_v = std::move(first.low_rank_v);
+    extras.input_scale = std::move(first.input_scale);
+  }
+  return read;
 }
 
 CodesView codes_view(const QuantizedBlock& block) {
@@ -237,7 +250,8 @@ Buffer QuantizedModel::dequantize(int64_t index, DType dtype) const {
     if (kept) {
       restore_kept(block, dtype, out.data() + offset);
     } else {
-      dequantize_rows(codes_view(block), dtype, out.data() + offset, scratch);
+      dequantize_rows(codes_view(block), transforms_view(block.header.extras), dtype,
+                      out.data() + offset, scratch);
     }
     offset += static_cast<uint64_t>(block.header.num_params) * element_bits / 8;
   }

@@ -39,13 +39,14 @@ class QuantizedModel {
   // The shortest name by which find() finds tensor `index`.
   std::string name_of(int64_t index) const;
 
-  // Block `block` of tensor `index`, with its codes. Any thread may call it.
-  // Throws: Error(Io), Error(Metadata).
+  // Block `block` of tensor `index`, with its codes, and with those arrays of its extras that
+  // undoing transforms takes, also where they stand in block 0. Any thread may call it. Throws:
+  // Error(Io), Error(Metadata).
   size_t num_blocks(int64_t index) const;
   QuantizedBlock read_block(int64_t index, size_t block) const;
 
-  // The whole tensor in `dtype` (F32, F16 or BF16), row-major. Kept tensors: a quantizable
-  // source dtype is converted; for others `dtype` must be the source's own.
+  // The whole tensor in `dtype` (F32, F16 or BF16), row-major, its transforms undone. Kept tensors:
+  // a quantizable source dtype is converted; for others `dtype` must be the source's own.
   Buffer dequantize(int64_t index, DType dtype) const;
 
  private:
@@ -54,7 +55,8 @@ class QuantizedModel {
   std::unique_ptr<Impl> impl_;
 };
 
-// The codes of a quantized block as dequantize_rows() takes them.
+// The codes of a quantized block as dequantize_rows() takes them; what is to be undone then is
+// transforms_view(block.header.extras).
 CodesView codes_view(const QuantizedBlock& block);
 
 }  // namespace arrow_quant

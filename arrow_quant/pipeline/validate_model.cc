@@ -122,6 +122,7 @@ class Comparison {
                      const std::optional<Buffer>& loaded, ErrorStats& total,
                      QuantizeScratch& scratch) const {
     const CodesView all = codes_view(block);
+    const TransformsView transforms = transforms_view(block.header.extras);
     if (all.rows == 0 || all.cols == 0) {
       return;
     }
@@ -137,7 +138,7 @@ class Comparison {
       piece.codes += row * all.codes_stride_bytes;
       piece.scales += row * all.params_stride;
       piece.offsets += all.offsets == nullptr ? 0 : row * all.params_stride;
-      dequantize_rows(piece, DType::F32, restored.data(), scratch);
+      dequantize_rows(piece, transforms.from_row(row), DType::F32, restored.data(), scratch);
       const uint64_t offset =
           (static_cast<uint64_t>(block.header.row_start) + row) * all.cols * element_bytes;
       const size_t size = piece.rows * all.cols * element_bytes;
