@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
+# Small products are slowed down by threads that wait for a busy core.
+torch.set_num_threads(1)
+
 
 class Mlp(torch.nn.Module):
     """Two layers on x and one on a timestep embedding; to_q and to_k have the same input."""

@@ -17,7 +17,7 @@ from arrow_quant_v2.calibration.time_axis import TimeAxis
 from arrow_quant_v2.calibration.trajectories import Trajectories
 
 INTERVAL_S = 60.0
-_SHARE = 10  # a tenth of the time at most goes into checkpoints
+SHARE = 10.0  # a tenth of the time at most goes into checkpoints
 
 
 class Checkpoint:
@@ -74,7 +74,7 @@ class Checkpoint:
         shutil.rmtree(self._scratch / f"state-{self._number}", ignore_errors=True)
         self._number += 1
         now = time.monotonic()
-        self._due = now + max(INTERVAL_S, _SHARE * (now - began))
+        self._due = now + max(INTERVAL_S, SHARE * (now - began))
 
     def restore(self, collector: Collector, inputs: InputRecorder | None) -> dict[str, Any]:
         """Take the state over; return the progress that was saved with it.

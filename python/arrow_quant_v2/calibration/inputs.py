@@ -63,6 +63,8 @@ class InputRecorder:
         """Go on after what `save` wrote."""
         self._calls, self._tensors = _read(path)
         self._bytes = sum(tensor.nbytes for tensor in self._tensors.values())
+        for call in self._calls:
+            self._last.update(_places(call, "inputs"))
 
     def drop(self, problem: str) -> None:
         """Keep nothing, and say why."""
@@ -146,6 +148,19 @@ def _read(path: Path) -> tuple[list[Any], dict[str, Any]]:
                 "wrote beside the calibration"
             )
         return json.loads(text), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def _places(node: dict[str, Any], where: str) -> Iterator[tuple[str, str]]:
+    """Return where in a call its tensors are, and their names."""
+    (kind, value), *_ = node.items()
+    if kind == "tensor":
+        yield where, value
+    elif kind == "dict":
+        for key, item in value.items():
+            yield from _places(item, f"{where}[{key!r}]")
+    elif kind in ("list", "tuple"):
+        for i, item in enumerate(value):
+            yield from _places(item, f"{where}[{i}]")
 
 
 def _restored(node: dict[str, Any], tensors: dict[str, Any]) -> Any:

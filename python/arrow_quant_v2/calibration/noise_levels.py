@@ -107,7 +107,7 @@ def of_sigma(times: Floats) -> Floats:
 def _assumed(beta_schedule: str | None) -> NoiseLevels:
     name = beta_schedule or "linear"
     if name == "linear":
-        alpha_bar: Floats = np.cumprod(1 - np.linspace(1e-4, 0.02, ASSUMED_STEPS, dtype=np.float64))
+        alpha_bar = _linear_alphas()
     elif name == "cosine":
         alpha_bar = _cosine_alphas()
     else:
@@ -118,6 +118,13 @@ def _assumed(beta_schedule: str | None) -> NoiseLevels:
     label = f"{name} betas over {ASSUMED_STEPS} steps"
     schedule = label if beta_schedule else f"assumed: {label}"
     return NoiseLevels(schedule, lambda times, fractions: _of_alphas(times, fractions, alpha_bar))
+
+
+def _linear_alphas() -> Floats:
+    # Ho, Jain and Abbeel, "Denoising diffusion probabilistic models", 2020, section 4.
+    betas = np.asarray(np.linspace(1e-4, 0.02, ASSUMED_STEPS), np.float64)
+    alphas: Floats = np.cumprod(1 - betas)
+    return alphas
 
 
 def _cosine_alphas() -> Floats:
@@ -183,7 +190,9 @@ def _read_config(path: Path) -> Mapping[str, Any]:
 
 
 def _from_config(config: Mapping[str, Any]) -> Any:
-    name = config.get("_class_name")
+    # The config of a scheduler in memory does not name its class.
+    alike = "DDPMScheduler" if "beta_schedule" in config else "FlowMatchEulerDiscreteScheduler"
+    name = config.get("_class_name", alike)
     diffusers = require("diffusers", "Reading a scheduler's config")
     kind = getattr(diffusers, str(name), None)
     if kind is None or not hasattr(kind, "from_config"):

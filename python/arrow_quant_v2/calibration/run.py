@@ -154,7 +154,7 @@ class CollectionRun:
             self._sets += 1
             return False
         self._sets += 1
-        if self.seen == self.skipped:  # else the calls to come were counted before
+        if self.seen >= self.skipped:  # else the calls to come were counted before
             self.collector.trajectories.begin_set(size)
             self._at_set = {"sets": self._sets - 1, "calls": self.seen, "digest": self._digest}
         return True
@@ -287,8 +287,8 @@ class CollectionRun:
             schedule, log_snr = "sigma, the noise added to the sample", of_sigma
         elif self.levels_are_assumed:
             self._warn(
-                f"log-SNR is that of {schedule}, since no scheduler was given; pass scheduler= or "
-                "beta_schedule="
+                "no scheduler was given, so log-SNR is that of "
+                f"{schedule.removeprefix('assumed: ')}; pass scheduler= or beta_schedule="
             )
         described, places = axis.described(log_snr, schedule)
         trajectories, settings = self.collector.trajectories, self.collector.settings

@@ -75,10 +75,9 @@ class TimeAxis:
         for times in self.bins:
             values = np.array(times, np.float64)
             means.append((float(log_snr(values).mean()), float(values.mean())))
-        order = sorted(range(len(means)), key=lambda i: (means[i][0], -means[i][1]))
+        order = list(reversed(range(len(means))))  # larger timesteps are noisier
         steps = [{"timestep": means[i][1], "log_snr": means[i][0]} for i in order]
-        places = [order.index(i) for i in range(len(order))]
-        return {"kind": self.kind, "schedule": schedule, "steps": steps}, places
+        return {"kind": self.kind, "schedule": schedule, "steps": steps}, order
 
     def all_times(self) -> NDArray[np.float64]:
         """Return all timesteps, ascending."""
@@ -96,8 +95,12 @@ class TimeAxis:
         return number
 
     def _merge_neighbours(self) -> None:
-        count = len(self.bins)
-        merged: list[list[float]] = [[] for _ in range(MAX_STEPS)]
-        for number, times in enumerate(self.bins):
-            merged[number * MAX_STEPS // count] += times
-        self.bins = merged
+        """Make at most MAX_STEPS of them, with about as many timesteps in each."""
+        total = len(self.all_times())
+        merged: dict[int, list[float]] = {}
+        before = 0
+        for times in self.bins:
+            middle = 2 * before + len(times)
+            merged.setdefault(middle * MAX_STEPS // (2 * total), []).extend(times)
+            before += len(times)
+        self.bins = list(merged.values())
