@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 
 from arrow_quant_v2 import ConfigurationError, QuantizationError  # noqa: E402
 from arrow_quant_v2.calibration import collect, read  # noqa: E402
-from arrow_quant_v2.calibration.histogram import BINS, bin_of, edges  # noqa: E402
+from arrow_quant_v2.calibration.histogram import BINS, bin_of, count, count_array, edges  # noqa: E402
 from calibration_nets import calibrating, calls, convs, inputs_of, mlp  # noqa: E402
 
 
@@ -184,14 +184,13 @@ def test_a_bin_contains_its_numbers(x: float, lower: float) -> None:
 
 
 def test_all_bins_are_counted_where_their_numbers_are() -> None:
-    from arrow_quant_v2.calibration.histogram import count
-
     x = (
         torch.randn(4000, generator=torch.Generator().manual_seed(0))
         * 2.0 ** torch.arange(-30, 30).repeat(67)[:4000]
     )
     want = np.bincount([bin_of(value) for value in x.tolist()], minlength=BINS)
     np.testing.assert_array_equal(count(x), want)
+    np.testing.assert_array_equal(count_array(x.numpy()), want)
     assert bin_of(1e30) == 1536
 
 

@@ -86,7 +86,7 @@ def test_both_branches_of_a_batch_belong_to_the_same_trajectories(tmp_path: Path
 
 def test_trajectories_are_numbered_from_where_they_are_told(tmp_path: Path) -> None:
     result, data = run(tmp_path, at(900, 900, 500), first_trajectory=5)
-    assert (result["num_trajectories"], data.metadata["first_trajectory"]) == (2, 5)
+    assert (result["num_trajectories"], data.metadata["trajectory_ranges"]) == (2, [[5, 7]])
     step = data["to_q.weight"].steps[0]
     assert set(step.row_trajectory.tolist()) == {5, 6}
     assert step.n_rows == 2 * 3  # 5 is held out

@@ -12,13 +12,19 @@ from arrow_quant_v2.calibration.calibration_data import (
     read,
 )
 from arrow_quant_v2.calibration.collection import collect
+from arrow_quant_v2.calibration.imports import import_activations, import_imatrix, import_npz
 from arrow_quant_v2.calibration.inputs import load_inputs
+from arrow_quant_v2.calibration.merging import merge
 
 __all__ = [
     "CalibrationData",
     "LayerCalibration",
     "StepData",
     "collect",
+    "import_activations",
+    "import_imatrix",
+    "import_npz",
     "load_inputs",
+    "merge",
     "read",
 ]

@@ -61,9 +61,10 @@ class LayerCalibration:
     channels, cols : int
     steps : dict of int to StepData
         By index into the time axis.
-    xtx : ndarray of float32, [cols, cols], or None
-        Σ xᵀx over `xtx_rows` rows.
+    packed_xtx : ndarray of float32, [cols·(cols + 1)/2], or None
+        The upper triangle of `xtx`, row by row.
     xtx_rows : int
+        Rows that `xtx` sums.
     """
 
     name: str
@@ -71,8 +72,13 @@ class LayerCalibration:
     channels: int
     cols: int
     steps: dict[int, StepData]
-    xtx: NDArray[np.float32] | None
+    packed_xtx: NDArray[np.float32] | None
     xtx_rows: int
+
+    @property
+    def xtx(self) -> NDArray[np.float32] | None:
+        """Σ xᵀx, float32 [cols, cols]; unpacked at each access, None if it was not collected."""
+        return None if self.packed_xtx is None else unpack(self.packed_xtx, self.cols)
 
 
 class CalibrationData(Mapping[str, LayerCalibration]):
@@ -112,7 +118,10 @@ class CalibrationData(Mapping[str, LayerCalibration]):
 
     def __getitem__(self, name: str) -> LayerCalibration:
         alias = self.aliases.get(name, "")
-        table = self._file.read_row_group(self._groups[alias or name])
+        return self._read(name, alias, self._groups[alias or name])
+
+    def _read(self, name: str, alias: str, group: int) -> LayerCalibration:
+        table = self._file.read_row_group(group)
         rows = [_Row(table, i) for i in range(table.num_rows)]
         head = next(row for row in rows if row.number("step") == -1)
         cols = head.number("cols")
@@ -123,7 +132,7 @@ class CalibrationData(Mapping[str, LayerCalibration]):
             head.number("channels"),
             cols,
             {row.number("step"): row.data(cols) for row in rows if row is not head},
-            unpack(packed, cols) if len(packed) else None,
+            packed if len(packed) else None,
             head.number("n_rows"),
         )
 

@@ -53,13 +53,18 @@ class LayerData:
             self.steps[number] = self._new_step()
         return self.steps[number]
 
+    def add_array_xtx(self, rows: NDArray[np.float32]) -> None:
+        """Add Σ xᵀx of rows [n, cols], unless it is not wanted."""
+        if self.hessian:
+            sums = self._sums_of_products()
+            sums += rows.T @ rows
+            self.xtx_rows += len(rows)
+
     def add_xtx(self, rows: Any) -> None:
         """Add Σ xᵀx of rows, a torch tensor [n, cols]."""
         import torch
 
-        if self.xtx is None:
-            self.xtx = self._arena.zeros((self.cols, self.cols), np.float32)
-        sums = torch.from_numpy(self.xtx)
+        sums = torch.from_numpy(self._sums_of_products())
         per_block = max(1, _BLOCK // self.cols)
         for start in range(0, rows.shape[0], per_block):
             block = rows[start : start + per_block].float()
@@ -113,6 +118,11 @@ class LayerData:
                     by_step.setdefault(int(number), {})[field] = arrays[name]
         for number, step_arrays in by_step.items():
             self.step(number).restore(step_arrays)
+
+    def _sums_of_products(self) -> NDArray[Any]:
+        if self.xtx is None:
+            self.xtx = self._arena.zeros((self.cols, self.cols), np.float32)
+        return self.xtx
 
     def _new_step(self) -> StepStatistics:
         return StepStatistics(self.channels, self.cols, *self._capacities, self._arena)

@@ -123,7 +123,7 @@ def _assumed(beta_schedule: str | None) -> NoiseLevels:
 def _linear_alphas() -> Floats:
     # Ho, Jain and Abbeel, "Denoising diffusion probabilistic models", 2020, section 4.
     betas = np.asarray(np.linspace(1e-4, 0.02, ASSUMED_STEPS), np.float64)
-    alphas: Floats = np.cumprod(1 - betas)
+    alphas: Floats = np.cumprod(1 - betas, dtype=np.float64)
     return alphas
 
 
@@ -132,7 +132,7 @@ def _cosine_alphas() -> Floats:
     t = np.arange(ASSUMED_STEPS + 1) / ASSUMED_STEPS
     curve = np.cos((t + 0.008) / 1.008 * math.pi / 2) ** 2
     betas = np.minimum(1 - curve[1:] / curve[:-1], 0.999)
-    alphas: Floats = np.cumprod(1 - betas)
+    alphas: Floats = np.cumprod(1 - betas, dtype=np.float64)
     return alphas
 
 

@@ -300,7 +300,7 @@ class CollectionRun:
             "model_class": type(self._model).__name__,
             "time_axis": described,
             "num_trajectories": trajectories.count,
-            "first_trajectory": trajectories.first,
+            "trajectory_ranges": [[trajectories.first, trajectories.next]],
             "validation": {"every": EVERY, "remainder": REMAINDER},
             "guidance_branches": trajectories.guidance_branches(),
             "num_calls": self.collector.calls,
