@@ -3,18 +3,13 @@
 #include <algorithm>
 #include <cmath>
 
+#include "arrow_quant/diffusion/round_to_even.h"
+
 namespace arrow_quant {
 namespace {
 
 float largest_code(int bits) {
   return static_cast<float>((1 << bits) - 1);
-}
-
-// To the nearest integer, halves to even: beyond 2^23 a float holds integers alone, and the
-// addition rounds. |value| ≤ 2^22. Unlike std::nearbyint this becomes vector code everywhere.
-float round_to_even(float value) {
-  constexpr float kIntegersOnly = 0x1.8p23f;
-  return (value + kIntegersOnly) - kIntegersOnly;
 }
 
 void quantize_row(std::span<const float> row, float clip, float most, float* out) {
