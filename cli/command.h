@@ -41,5 +41,6 @@ class Command {
 std::unique_ptr<Command> make_quantize_command(CLI::App& parent);
 std::unique_ptr<Command> make_validate_command(CLI::App& parent);
 std::unique_ptr<Command> make_inspect_command(CLI::App& parent);
+std::unique_ptr<Command> make_calibrate_command(CLI::App& parent);
 
 }  // namespace arrow_quant::cli

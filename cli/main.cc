@@ -148,7 +148,8 @@ int main_function(int argc, char** argv) {
       "\n"
       "Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 quality below the threshold");
   const std::unique_ptr<Command> commands[] = {
-      make_quantize_command(app), make_validate_command(app), make_inspect_command(app)};
+      make_quantize_command(app), make_validate_command(app), make_inspect_command(app),
+      make_calibrate_command(app)};
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -400,7 +400,7 @@ def test_on_nonfinite_keep_keeps_the_tensor(model: Path, tmp_path: Path) -> None
     assert layers_of(done)["a.weight"]["quant_type"] == "none"
 
 
-@pytest.mark.parametrize("command", [[], ["quantize"], ["validate"], ["inspect"]])
+@pytest.mark.parametrize("command", [[], ["quantize"], ["validate"], ["inspect"], ["calibrate"]])
 def test_help_has_examples(command: list[str]) -> None:
     done = run(*command, "--help")
     assert (done.returncode, done.stderr) == (0, "")

@@ -14,6 +14,7 @@ from arrow_quant_v2.calibration.calibration_data import (
 from arrow_quant_v2.calibration.collection import collect
 from arrow_quant_v2.calibration.imports import import_activations, import_imatrix, import_npz
 from arrow_quant_v2.calibration.inputs import load_inputs
+from arrow_quant_v2.calibration.masked_text import masked_inputs
 from arrow_quant_v2.calibration.merging import merge
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "import_imatrix",
     "import_npz",
     "load_inputs",
+    "masked_inputs",
     "merge",
     "read",
 ]

@@ -211,11 +211,13 @@ class Collector:
         if not bool(torch.isfinite(x.sum(dtype=torch.float64))):
             assert self._call is not None
             time = np.unique(self._call.time).tolist()
-            raise QuantizationError(
+            error = QuantizationError(
                 f"the input of layer {layer.name!r} has NaN or infinite values in call "
                 f"{self.calls} of the model, at time {time}; run the model in bfloat16 or float32, "
                 "or leave the layer out with layers="
             )
+            error.code = "NonFinite"
+            raise error
 
     def _warn_of_shape(self, layer: Layer, rows: LayerInput, call: Call) -> None:
         if rows.batch == 1 or call.is_batched(rows.batch):

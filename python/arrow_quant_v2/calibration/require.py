@@ -11,6 +11,7 @@ _REMEDIES = {
     "diffusers": "pip install diffusers",
     "transformers": "pip install transformers",
     "gguf": "pip install gguf",
+    "yaml": "pip install pyyaml",
 }
 
 
