@@ -10,6 +10,7 @@ constexpr std::array<std::string_view, 2> kModes = {"diffusion", "base"};
 constexpr std::array<std::string_view, 2> kOnNonFinite = {"error", "keep"};
 constexpr std::array<std::string_view, 2> kActivationModes = {"dynamic", "static"};
 constexpr std::array<std::string_view, 2> kQualities = {"standard", "high"};
+constexpr std::array<std::string_view, 2> kCompensations = {"auto", "off"};
 
 }  // namespace
 
@@ -51,6 +52,14 @@ std::string_view to_string(Quality quality) {
 
 std::optional<Quality> parse_quality(std::string_view name) {
   return enum_value<Quality>(kQualities, name);
+}
+
+std::string_view to_string(Compensation choice) {
+  return enum_name(kCompensations, choice);
+}
+
+std::optional<Compensation> parse_compensation(std::string_view name) {
+  return enum_value<Compensation>(kCompensations, name);
 }
 
 }  // namespace arrow_quant

@@ -42,4 +42,11 @@ enum class Quality {
 std::string_view to_string(Quality quality);  // "standard", "high"
 std::optional<Quality> parse_quality(std::string_view name);
 
+enum class Compensation {
+  Auto,  // codes make up for each other's errors where that lowers the held-out error
+  Off,
+};
+std::string_view to_string(Compensation choice);  // "auto", "off"
+std::optional<Compensation> parse_compensation(std::string_view name);
+
 }  // namespace arrow_quant

@@ -41,6 +41,8 @@ struct DiffusionQuantConfig {
   std::optional<int64_t> activation_bits;       // 4 or 8; unset: activations stay as they are
   ActivationMode activation_mode = ActivationMode::Dynamic;
   Quality quality = Quality::Standard;
+  Compensation compensation = Compensation::Auto;
+  std::vector<std::string> modules_to_not_compensate;  // substrings or "re:" expressions
   QuantMode mode = QuantMode::Diffusion;
   QuantMethod method = QuantMethod::Mse;
   double error_norm = 3.0;                          // the p of Mse: 2, 2.5, 3 or 4

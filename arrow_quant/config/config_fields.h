@@ -101,7 +101,8 @@ void visit_keyword_fields(Config& config, Visitor&& visit) {
   visit_smoothing_fields(config.thermodynamic.boundary_smoothing, visit);
   visit(FieldInfo{.name = "calibration_path",
                   .flags = "--calibration,--calibration-path",
-                  .doc = "file with calibration data",
+                  .doc = "file with calibration data; calibration.parquet of the model's folder if "
+                         "not given",
                   .changes_output = false},
         config.calibration_path);
   visit(FieldInfo{.name = "activation_bits",
@@ -120,6 +121,15 @@ void visit_keyword_fields(Config& config, Visitor&& visit) {
                   .doc = "high: methods that take longer and need calibration data",
                   .changes_output = false},
         config.quality);
+  visit(FieldInfo{.name = "compensation",
+                  .flags = "--compensation",
+                  .doc = "auto: codes make up for each other's errors (GPTQ) where that lowers the "
+                         "error of held-out outputs; needs calibration data"},
+        config.compensation);
+  visit(FieldInfo{.name = "modules_to_not_compensate",
+                  .flags = "--no-compensation,--modules-to-not-compensate",
+                  .doc = "layers without it: part of a name, or re: and a regular expression"},
+        config.modules_to_not_compensate);
   visit(FieldInfo{.name = "mode",
                   .flags = "--mode",
                   .doc = "diffusion: the rules for a denoiser's layers; base: every weight"},

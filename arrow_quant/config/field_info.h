@@ -50,5 +50,7 @@ inline constexpr std::array kEnumerators<ActivationMode>{ActivationMode::Dynamic
                                                          ActivationMode::Static};
 template <>
 inline constexpr std::array kEnumerators<Quality>{Quality::Standard, Quality::High};
+template <>
+inline constexpr std::array kEnumerators<Compensation>{Compensation::Auto, Compensation::Off};
 
 }  // namespace arrow_quant

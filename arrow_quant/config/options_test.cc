@@ -59,6 +59,8 @@ TEST(OptionsTest, EveryOptionReadsBackWhatWasSet) {
       {"activation_bits", int64_t{8}},
       {"activation_mode", std::string("static")},
       {"quality", std::string("high")},
+      {"compensation", std::string("off")},
+      {"modules_to_not_compensate", Strings{"to_k"}},
       {"mode", std::string("base")},
       {"method", std::string("rtn")},
       {"error_norm", 2.5},

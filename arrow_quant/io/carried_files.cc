@@ -18,6 +18,8 @@ namespace fs = std::filesystem;
 constexpr std::array<std::string_view, 15> kWeightsExtensions = {
     ".safetensors", ".bin",  ".pt",        ".pth",  ".ckpt", ".pkl", ".pickle", ".msgpack",
     ".h5",          ".onnx", ".onnx_data", ".gguf", ".ot",   ".npz", ".tflite"};
+constexpr std::array<std::string_view, 2> kCalibrationFiles = {"calibration.parquet",
+                                                               "calibration.inputs.safetensors"};
 constexpr std::array<std::string_view, 3> kToolDirectories = {".git", ".cache", ".huggingface"};
 
 template <class Names>
@@ -134,6 +136,8 @@ void Walk::visit_file(const fs::path& path, bool in_quantized) {
   }
   if (at_root && path == "manifest.json") {
     skip(path, "the output has a manifest.json of its own");
+  } else if (at_root && contains(kCalibrationFiles, path.string())) {
+    skip(path, "calibration data, not part of the model");
   } else if (in_quantized && is_weights_file(path)) {
     skip(path, path.extension() == ".json" ? "an index of weights that are not carried over"
                                            : "another serialization of quantized weights");

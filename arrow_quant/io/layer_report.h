@@ -9,6 +9,13 @@
 
 namespace arrow_quant {
 
+// A way to quantize a layer that was tried on held-out rows.
+struct TrialReport {
+  std::string name;   // the method that it would be
+  double error = 0;   // of the outputs, relative: Σ(y − y')² / Σy², mean over steps
+  bool accepted = false;
+};
+
 // One tensor of a quantized model.
 struct LayerReport {
   std::string name;
@@ -24,6 +31,10 @@ struct LayerReport {
   // Over the whole tensor; unset where kept.
   std::optional<double> cosine_similarity, sqnr_db, max_abs_error;
   std::string reason;  // why kept, or why not the asked bits; "" otherwise
+  std::string method;  // how the codes were found; "" where kept
+  // With calibration data: of the layer's outputs on held-out rows, as deployed.
+  std::optional<double> output_sqnr_db;
+  std::vector<TrialReport> trials;
 };
 
 // A layer that min_accuracy gave more bits than asked.

@@ -78,6 +78,14 @@ FileRecord file_record(const Json& json) {
           json.at("xxh3_128").get<std::string>()};
 }
 
+Json trials_json(const std::vector<TrialReport>& trials) {
+  Json json = Json::array();
+  for (const TrialReport& trial : trials) {
+    json.push_back({{"name", trial.name}, {"error", trial.error}, {"accepted", trial.accepted}});
+  }
+  return json;
+}
+
 Json tensor_json(const TensorRecord& tensor) {
   const LayerReport& r = tensor.report;
   Json blocks = Json::array();
@@ -97,6 +105,9 @@ Json tensor_json(const TensorRecord& tensor) {
           {"sqnr_db", metric_json(r.sqnr_db)},
           {"max_abs_error", metric_json(r.max_abs_error)},
           {"reason", r.reason},
+          {"method", r.method},
+          {"output_sqnr_db", metric_json(r.output_sqnr_db)},
+          {"trials", trials_json(r.trials)},
           {"part", tensor.part},
           {"blocks", std::move(blocks)}};
 }
@@ -118,6 +129,12 @@ TensorRecord tensor_record(const Json& json, const std::string& component) {
   r.sqnr_db = metric_value(json.at("sqnr_db"));
   r.max_abs_error = metric_value(json.at("max_abs_error"));
   r.reason = json.at("reason").get<std::string>();
+  r.method = json.value("method", "");
+  r.output_sqnr_db = metric_value(json.value("output_sqnr_db", Json()));
+  for (const Json& trial : json.value("trials", Json::array())) {
+    r.trials.push_back({trial.at("name").get<std::string>(), trial.at("error").get<double>(),
+                        trial.at("accepted").get<bool>()});
+  }
   tensor.part = json.at("part").get<int32_t>();
   for (const Json& block : json.at("blocks")) {
     tensor.blocks.push_back({block.at("row_group").get<int32_t>(), block.at("row").get<int64_t>()});
@@ -261,6 +278,7 @@ std::string to_json(const Manifest& manifest) {
       {"skipped_files", std::move(skipped)},
       {"components", components_json(manifest.components, false)},
       {"allocation", manifest.allocation ? allocation_json(*manifest.allocation) : Json(nullptr)},
+      {"calibration", manifest.calibration.empty() ? Json(nullptr) : Json(manifest.calibration)},
       {"warnings", manifest.warnings}};
   return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
@@ -301,6 +319,9 @@ Manifest parse_manifest(const std::string& text, const std::string& source) {
     }
     for (const Json& component : json.at("components")) {
       m.components.push_back(component_record(component));
+    }
+    if (const Json hash = json.value("calibration", Json()); !hash.is_null()) {
+      m.calibration = hash.get<std::string>();
     }
     if (const Json& allocation = json.at("allocation"); !allocation.is_null()) {
       m.allocation = parse_allocation(allocation);

@@ -81,6 +81,7 @@ struct Manifest {
   std::vector<SkippedRecord> skipped_files;
   std::vector<ComponentRecord> components;
   std::optional<Allocation> allocation;  // where a target was given
+  std::string calibration;               // XXH3 128-bit hash of the calibration file; "": none
   std::vector<std::string> warnings;
 };
 

@@ -27,8 +27,8 @@ uint64_t largest_chunk_bytes(const PlannedTensor& tensor) {
   return std::min(tensor.info->size_bytes, rows_or_row);
 }
 
-std::vector<Chunk> cut_into_chunks(const PlannedTensor& tensor,
-                                   std::span<const BlockRange> blocks) {
+std::vector<Chunk> cut_into_chunks(const PlannedTensor& tensor, std::span<const BlockRange> blocks,
+                                   int64_t row_multiple) {
   std::vector<Chunk> chunks;
   const int64_t cols = tensor.view.cols;
   const uint64_t row_bytes = source_row_bytes(tensor);
@@ -37,8 +37,8 @@ std::vector<Chunk> cut_into_chunks(const PlannedTensor& tensor,
     chunks.push_back({0, 0, tensor.view.rows, 0, cols, 0, tensor.info->size_bytes});
     return chunks;
   }
-  const int64_t rows_per_chunk =
-      static_cast<int64_t>(std::max<uint64_t>(1, kChunkBytes / row_bytes));
+  const int64_t fitting_rows = static_cast<int64_t>(kChunkBytes / row_bytes);
+  const int64_t rows_per_chunk = std::max<int64_t>(1, fitting_rows / row_multiple) * row_multiple;
   const uint64_t element_bytes = static_cast<uint64_t>(bits_of(tensor.info->dtype)) / 8;
   const int64_t cols_per_chunk =
       row_bytes <= kLongRowBytes || element_bytes == 0

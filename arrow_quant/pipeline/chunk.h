@@ -29,7 +29,9 @@ uint64_t source_row_bytes(const PlannedTensor& tensor);
 // The most source bytes that a chunk of the tensor has.
 uint64_t largest_chunk_bytes(const PlannedTensor& tensor);
 
-// The chunks of all blocks, in the order of the elements.
-std::vector<Chunk> cut_into_chunks(const PlannedTensor& tensor, std::span<const BlockRange> blocks);
+// The chunks of all blocks, in the order of the elements. Their rows are a multiple of
+// `row_multiple`, or the rest of a block.
+std::vector<Chunk> cut_into_chunks(const PlannedTensor& tensor, std::span<const BlockRange> blocks,
+                                   int64_t row_multiple = 1);
 
 }  // namespace arrow_quant

@@ -111,7 +111,7 @@ void ComponentRun::read_through(const PlannedPart& part) {
 
 void ComponentRun::work() {
   Buffer bytes;
-  QuantizeScratch scratch;
+  TrialScratch scratch;
   std::unique_lock lock(mutex_);
   try {
     Claim claim;
@@ -183,8 +183,11 @@ bool ComponentRun::claim_streamed(Claim& claim) {
 
 void ComponentRun::start_next_tensor() {
   const size_t index = next_tensor_++;
-  auto running =
-      std::make_unique<Running>(index, TensorJob(plan_.tensors[index], *context_.config, labels_));
+  const PlannedTensor& tensor = plan_.tensors[index];
+  const bool covered = context_.calibration && context_.calibration->covers(plan_, tensor);
+  auto running = std::make_unique<Running>(
+      index,
+      TensorJob(tensor, *context_.config, labels_, covered ? context_.calibration : nullptr));
   streaming_ = running.get();
   running_.emplace(index, std::move(running));
 }
@@ -218,7 +221,7 @@ void ComponentRun::release_blocks(Running& running, size_t first_block, size_t n
   }
 }
 
-void ComponentRun::process(const Claim& claim, Buffer& bytes, QuantizeScratch& scratch) {
+void ComponentRun::process(const Claim& claim, Buffer& bytes, TrialScratch& scratch) {
   TensorJob& job = claim.running->job;
   const PlannedTensor& tensor = job.tensor();
   const Chunk& chunk = job.chunks()[claim.chunk];

@@ -42,9 +42,10 @@ class ComponentRun {
     std::filesystem::path output_subdir;  // the same, relative to the output
     std::map<std::string, std::string> part_metadata;
     size_t num_threads = 1;
-    uint64_t spare_bytes = 0;           // of buffers that are kept for reuse
-    MemoryBudget* memory = nullptr;     // for blocks that wait; what one block needs is there
-    SharedResources* shared = nullptr;  // may be null
+    uint64_t spare_bytes = 0;            // of buffers that are kept for reuse
+    MemoryBudget* memory = nullptr;      // for blocks that wait; what one block needs is there
+    SharedResources* shared = nullptr;   // may be null
+    Calibration* calibration = nullptr;  // may be null
     Progress* progress = nullptr;
     const CancelToken* cancel = nullptr;  // may be null
     // After each part is in place, in order.
@@ -79,7 +80,7 @@ class ComponentRun {
   bool take_memory(Running& running, size_t block);
   void release_blocks(Running& running, size_t first_block, size_t num_blocks);
   void start_next_tensor();
-  void process(const Claim& claim, Buffer& bytes, QuantizeScratch& scratch);
+  void process(const Claim& claim, Buffer& bytes, TrialScratch& scratch);
   void finish_chunk(const Claim& claim);
   void conclude(Running& running);
   void write_ready(std::unique_lock<std::mutex>& lock);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "arrow_quant/config/config.h"
+#include "arrow_quant/io/calibration_file.h"
 
 namespace arrow_quant {
 
@@ -23,7 +24,8 @@ struct Mechanisms {
   std::vector<std::string> warnings;  // of what was asked for beyond the defaults and cannot be
 };
 
-// Throws: Error(Configuration) if there is no file at calibration_path.
-Mechanisms choose_mechanisms(const DiffusionQuantConfig& config);
+// calibration: the file in use; null: none.
+Mechanisms choose_mechanisms(const DiffusionQuantConfig& config,
+                             const CalibrationFile* calibration);
 
 }  // namespace arrow_quant

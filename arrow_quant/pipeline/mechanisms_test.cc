@@ -5,7 +5,6 @@
 
 #include <functional>
 
-#include "arrow_quant/core/error.h"
 
 namespace arrow_quant {
 namespace {
@@ -15,7 +14,7 @@ using testing::IsEmpty;
 using Config = DiffusionQuantConfig;
 
 TEST(Mechanisms, WithoutCalibrationDataTheDefaultsAskForTwoThatAreNotApplied) {
-  const Mechanisms mechanisms = choose_mechanisms({});
+  const Mechanisms mechanisms = choose_mechanisms({}, nullptr);
   for (const Mechanism& mechanism : {mechanisms.time_aware, mechanisms.spatial}) {
     EXPECT_TRUE(mechanism.asked);
     EXPECT_FALSE(mechanism.applied);
@@ -31,7 +30,7 @@ TEST(Mechanisms, WithoutCalibrationDataTheDefaultsAskForTwoThatAreNotApplied) {
 TEST(Mechanisms, WhatIsOffSaysSo) {
   Config config;
   config.enable_time_aware = config.enable_spatial = false;
-  const Mechanisms mechanisms = choose_mechanisms(config);
+  const Mechanisms mechanisms = choose_mechanisms(config, nullptr);
   EXPECT_EQ(mechanisms.time_aware.reason, "enable_time_aware is off");
   EXPECT_EQ(mechanisms.spatial.reason, "enable_spatial is off");
   EXPECT_FALSE(mechanisms.time_aware.asked || mechanisms.spatial.asked);
@@ -41,7 +40,7 @@ TEST(Mechanisms, AModelWithoutTimestepsHasNothingThatDependsOnThem) {
   Config config;
   config.mode = QuantMode::Base;
   config.thermodynamic.validation.enabled = true;
-  const Mechanisms mechanisms = choose_mechanisms(config);
+  const Mechanisms mechanisms = choose_mechanisms(config, nullptr);
   EXPECT_FALSE(mechanisms.time_aware.asked || mechanisms.thermodynamic.asked);
   EXPECT_EQ(mechanisms.time_aware.reason, "mode is \"base\"");
   EXPECT_EQ(mechanisms.thermodynamic.reason, "mode is \"base\"");
@@ -60,7 +59,7 @@ TEST(Mechanisms, EachPhaseAsksForTheThermodynamicOne) {
   for (const auto& enable : phases) {
     Config config;
     enable(config.thermodynamic);
-    const Mechanisms mechanisms = choose_mechanisms(config);
+    const Mechanisms mechanisms = choose_mechanisms(config, nullptr);
     EXPECT_TRUE(mechanisms.thermodynamic.asked);
     EXPECT_EQ(mechanisms.thermodynamic.reason, "no calibration data");
     EXPECT_THAT(mechanisms.warnings,
@@ -77,25 +76,11 @@ TEST(Mechanisms, WhatWasAskedForAndCannotBeIsAWarning) {
        "activation_mode had no effect: activation_bits is not set"},
       {[](Config& c) { c.quality = Quality::High; },
        "quality = \"high\" had no effect: this version has the standard methods only"},
-      {[](Config& c) { c.calibration_path = ARROW_QUANT_SOURCE_DIR "/LICENSE"; },
-       "calibration_path had no effect: this version does not use calibration data"},
   };
   for (const auto& [change, warning] : cases) {
     Config config;
     change(config);
-    EXPECT_THAT(choose_mechanisms(config).warnings, ElementsAre(warning));
-  }
-}
-
-TEST(Mechanisms, ACalibrationFileThatIsNotThereIsRefused) {
-  Config config;
-  config.calibration_path = "/nowhere/c.parquet";
-  try {
-    choose_mechanisms(config);
-    ADD_FAILURE() << "accepted";
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ErrorCode::Configuration);
-    EXPECT_THAT(error.what(), testing::HasSubstr("/nowhere/c.parquet"));
+    EXPECT_THAT(choose_mechanisms(config, nullptr).warnings, ElementsAre(warning));
   }
 }
 

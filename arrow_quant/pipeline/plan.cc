@@ -170,6 +170,8 @@ Plan make_plan(const ModelDir& model, const DiffusionQuantConfig& config) {
   warn_of_unused_patterns(LayerRules::compile(config.modules_to_convert, "modules_to_convert"),
                           plan);
   warn_of_unused_patterns(LayerRules::compile(config.layer_bit_widths), plan);
+  warn_of_unused_patterns(
+      LayerRules::compile(config.modules_to_not_compensate, "modules_to_not_compensate"), plan);
   return plan;
 }
 

@@ -12,8 +12,10 @@
 #include "arrow_quant/io/file_copy.h"
 #include "arrow_quant/io/hash.h"
 #include "arrow_quant/io/totals.h"
+#include "arrow_quant/pipeline/calibration.h"
 #include "arrow_quant/pipeline/component_run.h"
 #include "arrow_quant/pipeline/mechanisms.h"
+#include "arrow_quant/pipeline/memory_needs.h"
 #include "arrow_quant/pipeline/output_dir.h"
 #include "arrow_quant/pipeline/plan.h"
 #include "arrow_quant/pipeline/run_identity.h"
@@ -102,13 +104,14 @@ QuantizationResult make_result(const Manifest& manifest, const fs::path& output,
 class Run {
  public:
   Run(const ModelDir& model, Plan& plan, const DiffusionQuantConfig& config, const RunHooks& hooks,
-      RunMemory& memory, Manifest manifest, std::string fingerprint, OutputDir& output,
-      Progress& progress)
+      RunMemory& memory, Calibration* calibration, Manifest manifest, std::string fingerprint,
+      OutputDir& output, Progress& progress)
       : model_(model),
         plan_(plan),
         config_(config),
         hooks_(hooks),
         memory_(memory),
+        calibration_(calibration),
         manifest_(std::move(manifest)),
         output_(output),
         progress_(progress) {
@@ -187,6 +190,7 @@ class Run {
     context.spare_bytes = memory_.spare_bytes();
     context.memory = &memory_.budget();
     context.shared = hooks_.shared;
+    context.calibration = calibration_;
     context.progress = &progress_;
     context.cancel = hooks_.cancel;
     journal_.components.resize(std::max(journal_.components.size(), index + 1));
@@ -212,6 +216,7 @@ class Run {
   const DiffusionQuantConfig& config_;
   const RunHooks& hooks_;
   RunMemory& memory_;
+  Calibration* calibration_;
   Manifest manifest_;
   OutputDir& output_;
   Progress& progress_;
@@ -259,10 +264,18 @@ QuantizationResult quantize_model(const fs::path& model_path, const fs::path& ou
                                   const DiffusionQuantConfig& config, const RunHooks& hooks) {
   const auto begin = std::chrono::steady_clock::now();
   const double flushed_before = flush_seconds();
-  const Mechanisms mechanisms = choose_mechanisms(config);
   const ModelDir model = open_model_dir(model_path, model_dir_options(config));
   Plan plan = make_plan(model, config);
+  const std::unique_ptr<Calibration> calibration = Calibration::open(
+      model_path, config, plan, memory_limit_bytes(config, available_memory_bytes()), hooks.cancel);
+  const Mechanisms mechanisms =
+      choose_mechanisms(config, calibration ? &calibration->file() : nullptr);
   Manifest manifest = begin_manifest(model, plan, config);
+  if (calibration) {
+    manifest.calibration = calibration->digest();
+    manifest.warnings.insert(manifest.warnings.end(), calibration->warnings().begin(),
+                             calibration->warnings().end());
+  }
   const std::string fingerprint = fingerprint_of(manifest, plan);
   RunMemory memory(memory_needs(plan, config), config, hooks);
 
@@ -299,7 +312,8 @@ QuantizationResult quantize_model(const fs::path& model_path, const fs::path& ou
       log(LogLevel::Warning, warning);
     }
     progress.start(started);
-    Run run(model, plan, config, hooks, memory, std::move(manifest), fingerprint, output, progress);
+    Run run(model, plan, config, hooks, memory, calibration.get(), std::move(manifest), fingerprint,
+            output, progress);
     result = make_result(run.execute(), output_path, config);
     result.resumed = run.resumed();
   } catch (...) {

@@ -20,6 +20,10 @@ Json number(const std::optional<double>& value) {
 }
 
 Json to_object(const LayerReport& layer) {
+  Json trials = Json::array();
+  for (const TrialReport& trial : layer.trials) {
+    trials.push_back({{"name", trial.name}, {"error", trial.error}, {"accepted", trial.accepted}});
+  }
   return {
       {"name", layer.name},
       {"component", layer.component},
@@ -35,6 +39,9 @@ Json to_object(const LayerReport& layer) {
       {"sqnr_db", number(layer.sqnr_db)},
       {"max_abs_error", number(layer.max_abs_error)},
       {"reason", layer.reason},
+      {"method", layer.method},
+      {"output_sqnr_db", number(layer.output_sqnr_db)},
+      {"trials", std::move(trials)},
   };
 }
 

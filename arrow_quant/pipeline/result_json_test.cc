@@ -43,6 +43,9 @@ LayerReport quantized_layer() {
   layer.cosine_similarity = 0.5;
   layer.sqnr_db = 20.25;
   layer.max_abs_error = 0.125;
+  layer.method = "gptq";
+  layer.output_sqnr_db = 30.5;
+  layer.trials = {{"mse", 0.5, false}, {"gptq", 0.25, true}};
   return layer;
 }
 
@@ -50,11 +53,13 @@ const char* const kLayersJson = R"([
   {"name": "norm.weight", "component": "transformer", "shape": [64], "dtype": "BF16",
    "quant_type": "none", "bit_width": 16, "group_size": 0, "num_params": 64, "source_bytes": 128,
    "stored_bytes": 128, "cosine_similarity": null, "sqnr_db": null, "max_abs_error": null,
-   "reason": "norm"},
+   "reason": "norm", "method": "", "output_sqnr_db": null, "trials": []},
   {"name": "proj.weight", "component": "transformer", "shape": [128, 256], "dtype": "F32",
    "quant_type": "int4", "bit_width": 4, "group_size": 128, "num_params": 32768,
    "source_bytes": 131072, "stored_bytes": 17408, "cosine_similarity": 0.5, "sqnr_db": 20.25,
-   "max_abs_error": 0.125, "reason": ""}])";
+   "max_abs_error": 0.125, "reason": "", "method": "gptq", "output_sqnr_db": 30.5,
+   "trials": [{"name": "mse", "error": 0.5, "accepted": false},
+              {"name": "gptq", "error": 0.25, "accepted": true}]}])";
 
 TEST(ResultJsonTest, AQuantizationResultHasTheKeysOfTheReferenceAndMore) {
   QuantizationResult result;

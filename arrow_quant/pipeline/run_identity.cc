@@ -76,6 +76,11 @@ std::string fingerprint_of(const Manifest& manifest, const Plan& plan) {
 std::string why_not_up_to_date(const Manifest& finished, const Manifest& wanted,
                                const ModelDir& model, const fs::path& output,
                                const CancelToken* cancel) {
+  if (finished.calibration != wanted.calibration) {
+    return wanted.calibration.empty()     ? "was made with calibration data"
+           : finished.calibration.empty() ? "was made without calibration data"
+                                          : "was made with other calibration data";
+  }
   for (const auto& [name, value] : wanted.options) {
     const auto found = finished.options.find(name);
     if (found == finished.options.end() || found->second != value) {

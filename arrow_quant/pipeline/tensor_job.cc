@@ -13,6 +13,14 @@ namespace {
 
 constexpr uint64_t kSmallKeptBytes = uint64_t{64} << 10;  // shares a row group (FORMAT.md)
 
+constexpr int64_t kPanelRows = 64;  // that compensation works on together
+
+// "gptq" where errors were passed on; "+importance" where the grid was fitted to E[x²].
+std::string method_name(QuantMethod method, const Recipe& recipe) {
+  std::string name(recipe.compensated ? "gptq" : to_string(method));
+  return recipe.weighted_grid ? name + "+importance" : name;
+}
+
 std::string format_value(double value) {
   char text[32];
   std::snprintf(text, sizeof text, "%.6g", value);
@@ -26,8 +34,12 @@ bool is_small_kept(const PlannedTensor& tensor) {
 }
 
 TensorJob::TensorJob(const PlannedTensor& tensor, const DiffusionQuantConfig& config,
-                     const Labels& labels)
-    : tensor_(tensor), config_(config), labels_(labels), reason_(tensor.decision.reason) {
+                     const Labels& labels, Calibration* calibration)
+    : tensor_(tensor),
+      config_(config),
+      labels_(labels),
+      reason_(tensor.decision.reason),
+      calibration_(calibration) {
   row_bytes_ = source_row_bytes(tensor);
   width_ = tensor.decision.bit_width;
   if (width_) {
@@ -58,11 +70,15 @@ void TensorJob::begin_pass() {
     mode_ = Mode::Defer;
   } else if (accepted_) {
     mode_ = Mode::Emit;
+  } else if (calibration_ != nullptr) {
+    mode_ = Mode::Weigh;
   } else {
     mode_ = blocks_.size() == 1 ? Mode::Hold : Mode::Measure;
   }
-  chunks_ = cut_into_chunks(tensor_, ranges);
+  const bool in_panels = width_ && calibration_ != nullptr;
+  chunks_ = cut_into_chunks(tensor_, ranges, in_panels ? kPanelRows : 1);
   errors_.assign(chunks_.size(), {});
+  output_errors_.assign(mode_ == Mode::Weigh ? chunks_.size() : 0, {});
   ranges_.assign(chunks_.size(), {});
 }
 
@@ -99,7 +115,7 @@ void TensorJob::allocate_block(size_t block, BufferPool& pool) {
   data.data = pool.take(QuantizedBlock::kDataPrefixBytes + data.data_size_bytes);
 }
 
-void TensorJob::process(size_t index, std::span<const uint8_t> bytes, QuantizeScratch& scratch) {
+void TensorJob::process(size_t index, std::span<const uint8_t> bytes, TrialScratch& scratch) {
   if (mode_ == Mode::Defer) {
     return;
   }
@@ -118,6 +134,13 @@ void TensorJob::process(size_t index, std::span<const uint8_t> bytes, QuantizeSc
   const RowsView rows{bytes.data(), tensor_.info->dtype, static_cast<size_t>(chunk.row_count),
                       static_cast<size_t>(chunk.col_count)};
   const QuantizeSpec spec{*width_, group_size, config_.method, config_.error_norm};
+  if (mode_ == Mode::Weigh) {
+    const std::vector<Trial> trials = prepared_inputs().trials(*width_);
+    output_errors_[index].assign(trials.size(), OutputError(inputs_->num_steps()));
+    weigh_rows(trials, inputs_->held_out(), rows, spec, tensor_scale_, output_errors_[index],
+               ranges_[index], scratch);
+    return;
+  }
   CodesOut out;
   Buffer measured_codes, measured_params;
   if (mode_ == Mode::Measure) {
@@ -142,7 +165,18 @@ void TensorJob::process(size_t index, std::span<const uint8_t> bytes, QuantizeSc
       out.offsets = block.data.offsets.as<uint16_t>().data() + first_param;
     }
   }
-  quantize_rows(rows, spec, tensor_scale_, out, errors_[index], ranges_[index], scratch);
+  if (recipe_ == Recipe{}) {
+    quantize_rows(rows, spec, tensor_scale_, out, errors_[index], ranges_[index],
+                  scratch.rows.rows);
+  } else {
+    quantize_rows_with(recipe_, prepared_inputs().inputs(), rows, spec, tensor_scale_, out,
+                       errors_[index], ranges_[index], scratch.rows);
+  }
+}
+
+const CalibratedLayer& TensorJob::prepared_inputs() {
+  std::call_once(*prepared_, [&] { inputs_ = calibration_->layer(tensor_); });
+  return *inputs_;
 }
 
 TensorJob::Next TensorJob::conclude() {
@@ -152,29 +186,74 @@ TensorJob::Next TensorJob::conclude() {
     }
     return Next::Write;
   }
-  return conclude_measurement();
+  const RangeStats range = range_of_chunks();
+  if (begin_again(range)) {
+    return Next::Again;
+  }
+  return mode_ == Mode::Weigh ? conclude_weighing() : conclude_measurement();
 }
 
-TensorJob::Next TensorJob::conclude_measurement() {
+RangeStats TensorJob::range_of_chunks() const {
   RangeStats range;
   size_t offset = 0;
-  total_ = {};
   for (size_t i = 0; i < chunks_.size(); ++i) {
     range.merge(ranges_[i], offset);
     offset += static_cast<size_t>(chunks_[i].row_count * chunks_[i].col_count);
-    total_.merge(errors_[i]);
   }
+  return range;
+}
+
+bool TensorJob::begin_again(const RangeStats& range) {
   if (range.non_finite) {
     if (config_.on_nonfinite == OnNonFinite::Error) {
       throw_non_finite(labels_.source, *tensor_.info, *range.non_finite);
     }
     begin_kept(kept_for_non_finite(*tensor_.info, *range.non_finite));
-    return Next::Again;
+    return true;
   }
   if (const float scale = choose_tensor_scale(range); scale != tensor_scale_) {
     tensor_scale_ = scale;
     begin_pass();
-    return Next::Again;
+    return true;
+  }
+  return false;
+}
+
+TensorJob::Next TensorJob::conclude_weighing() {
+  const std::vector<Trial> trials = inputs_->trials(*width_);
+  std::vector<OutputError> totals(trials.size());
+  for (const std::vector<OutputError>& chunk : output_errors_) {
+    for (size_t i = 0; i < trials.size(); ++i) {
+      totals[i].merge(chunk[i]);
+    }
+  }
+  const auto best = static_cast<size_t>(std::distance(
+      totals.begin(), std::min_element(totals.begin(), totals.end(),
+                                       [](const OutputError& a, const OutputError& b) {
+                                         return a.relative() < b.relative();
+                                       })));
+  trials_.clear();
+  for (size_t i = 0; i < trials.size(); ++i) {
+    trials_.push_back(
+        {method_name(config_.method, trials[i].recipe), totals[i].relative(), i == best});
+  }
+  recipe_ = trials[best].recipe;
+  block_output_errors_.assign(blocks_.size(), OutputError());
+  for (size_t i = 0; i < chunks_.size(); ++i) {
+    block_output_errors_[chunks_[i].block].merge(output_errors_[i][best]);
+  }
+  output_errors_.clear();
+  const double accuracy = totals[best].cosine();
+  if (accuracy < config_.min_accuracy) {
+    return try_more_bits(accuracy);
+  }
+  return accept(accuracy);
+}
+
+TensorJob::Next TensorJob::conclude_measurement() {
+  total_ = {};
+  for (const ErrorStats& error : errors_) {
+    total_.merge(error);
   }
   const double accuracy = total_.cosine();
   if (accuracy < config_.min_accuracy) {
@@ -263,7 +342,10 @@ void TensorJob::fill_header(size_t block, BlockHeader& header) const {
   header.bit_width = bits_of(*width_);
   header.group_size = static_cast<int32_t>(config_.group_size);
   header.tensor_scale = tensor_scale_;
-  header.method = to_string(config_.method);
+  header.method = method_name(config_.method, recipe_);
+  if (!block_output_errors_.empty()) {
+    header.output_sqnr_db = static_cast<float>(block_output_errors_[block].sqnr_db());
+  }
   const ErrorStats error = block_error(block);
   header.cosine_similarity = static_cast<float>(error.cosine());
   header.sqnr_db = static_cast<float>(error.sqnr_db());
@@ -302,6 +384,15 @@ LayerReport TensorJob::report() const {
     report.cosine_similarity = total_.cosine();
     report.sqnr_db = total_.sqnr_db();
     report.max_abs_error = total_.max_abs_error;
+    report.method = method_name(config_.method, recipe_);
+    report.trials = trials_;
+    if (!block_output_errors_.empty()) {
+      OutputError whole;
+      for (const OutputError& block : block_output_errors_) {
+        whole.merge(block);
+      }
+      report.output_sqnr_db = whole.sqnr_db();
+    }
   } else {
     report.quant_type = "none";
     report.bit_width = bits_of(tensor_.info->dtype);

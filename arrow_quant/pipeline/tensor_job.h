@@ -4,10 +4,13 @@
 // A job runs in passes. Each pass cuts the tensor into chunks that any thread may process, in any
 // order; then conclude() looks at what was measured. A tensor of one block keeps its codes while it
 // is measured. One of several blocks is measured first and written in a second pass, since its
-// blocks must not wait in memory for the last one.
+// blocks must not wait in memory for the last one. With calibration data a pass comes first in
+// which the ways to quantize the tensor are weighed against each other.
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -16,6 +19,7 @@
 #include "arrow_quant/config/config.h"
 #include "arrow_quant/core/buffer_pool.h"
 #include "arrow_quant/io/quantized_block.h"
+#include "arrow_quant/pipeline/calibration.h"
 #include "arrow_quant/pipeline/chunk.h"
 #include "arrow_quant/pipeline/plan.h"
 #include "arrow_quant/pipeline/result.h"
@@ -35,8 +39,9 @@ class TensorJob {
     std::filesystem::path source;  // for messages
   };
 
-  // Everything passed must outlive the job.
-  TensorJob(const PlannedTensor& tensor, const DiffusionQuantConfig& config, const Labels& labels);
+  // Everything passed must outlive the job. calibration: null where it does not cover the tensor.
+  TensorJob(const PlannedTensor& tensor, const DiffusionQuantConfig& config, const Labels& labels,
+            Calibration* calibration = nullptr);
 
   const PlannedTensor& tensor() const { return tensor_; }
   const std::vector<Chunk>& chunks() const { return chunks_; }
@@ -51,7 +56,7 @@ class TensorJob {
   void allocate_block(size_t block, BufferPool& pool);
 
   // Different chunks may be processed at once. bytes: the chunk's source bytes.
-  void process(size_t chunk, std::span<const uint8_t> bytes, QuantizeScratch& scratch);
+  void process(size_t chunk, std::span<const uint8_t> bytes, TrialScratch& scratch);
 
   enum class Next {
     Write,  // the pass's blocks stand: take them (a deferred job has none)
@@ -74,6 +79,7 @@ class TensorJob {
 
  private:
   enum class Mode {
+    Weigh,    // ways to quantize it are tried, nothing is kept
     Hold,     // one block, kept until conclude()
     Measure,  // several blocks, only measured
     Emit,     // decided: blocks go out one by one
@@ -85,10 +91,15 @@ class TensorJob {
     ErrorStats error;
   };
 
+  const CalibratedLayer& prepared_inputs();
   void begin_pass();
   void begin_kept(std::string reason);
   void fill_header(size_t block, BlockHeader& header) const;
   ErrorStats block_error(size_t block) const;
+  RangeStats range_of_chunks() const;
+  // What a pass must begin again for: a weight that is not finite, another tensor scale.
+  bool begin_again(const RangeStats& range);
+  Next conclude_weighing();
   Next conclude_measurement();
   Next accept(double accuracy);
   Next try_more_bits(double accuracy);
@@ -107,6 +118,15 @@ class TensorJob {
   std::vector<Chunk> chunks_;
   std::vector<ErrorStats> errors_;  // of each chunk
   std::vector<RangeStats> ranges_;  // of each chunk
+
+  Calibration* calibration_;
+  std::shared_ptr<const CalibratedLayer> inputs_;  // once the first chunk is weighed
+  // A pointer, since a job can be moved and a flag cannot.
+  std::unique_ptr<std::once_flag> prepared_ = std::make_unique<std::once_flag>();
+  std::vector<std::vector<OutputError>> output_errors_;  // of each chunk, of each trial
+  Recipe recipe_;
+  std::vector<TrialReport> trials_;
+  std::vector<OutputError> block_output_errors_;  // of the way that was chosen
 
   bool accepted_ = false;  // the width stands; only its blocks are still to be made
   ErrorStats total_;       // of the accepted pass

@@ -124,6 +124,8 @@ class DiffusionQuantConfig:
         activation_bits: int | None = None,
         activation_mode: str = "dynamic",
         quality: str = "standard",
+        compensation: str = "auto",
+        modules_to_not_compensate: Sequence[str] = [],
         mode: str = "diffusion",
         method: str = "mse",
         error_norm: float = 3.0,
@@ -175,6 +177,11 @@ class DiffusionQuantConfig:
     activation_bits: int | None
     activation_mode: str
     quality: str
+    compensation: str
+    @property
+    def modules_to_not_compensate(self) -> list[str]: ...
+    @modules_to_not_compensate.setter
+    def modules_to_not_compensate(self, value: Sequence[str]) -> None: ...
     mode: str
     method: str
     error_norm: float

@@ -14,15 +14,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import torch
 
 from arrow_quant_v2 import ArrowQuantError, ArrowQuantV2, DiffusionQuantConfig
+from arrow_quant_v2.calibration import collect
 from tiny import Tensor, tiny_tensors, to_bf16, write_safetensors
 
 Outcome = dict[str, Any]
+CALIBRATION = "calibration data"  # stands for the path of the file that the fixture makes
 
 
 def bits(outcome: Outcome) -> list[int]:
     return [layer["bit_width"] for layer in outcome["layers"]]
+
+
+def methods(outcome: Outcome) -> list[str]:
+    return [layer["method"] for layer in outcome["layers"]]
 
 
 def at(key: str) -> Callable[[Outcome], Any]:
@@ -53,7 +60,11 @@ OPTIONS_WITH_EFFECT = {
     "enable_boundary_smoothing": Row(
         {"enable_boundary_smoothing": True}, at("thermodynamic_reason")
     ),
-    "calibration_path": Row({"calibration_path": __file__}, at("warnings")),
+    "calibration_path": Row({"calibration_path": CALIBRATION}, methods),
+    "compensation": Row({"compensation": "off"}, methods, {"calibration_path": CALIBRATION}),
+    "modules_to_not_compensate": Row(
+        {"modules_to_not_compensate": ["to_q"]}, methods, {"calibration_path": CALIBRATION}
+    ),
     "activation_bits": Row({"activation_bits": 8}, at("warnings")),
     "activation_mode": Row({"activation_mode": "static"}, at("warnings")),
     "quality": Row({"quality": "high"}, at("warnings")),
@@ -127,6 +138,25 @@ def pipeline(tmp_path: Path) -> Path:
     return root
 
 
+def calibration_data(folder: Path) -> Path:
+    """Of the layer to_q: inputs whose columns lean on each other."""
+    block = torch.nn.Module()
+    block.attn = torch.nn.Module()
+    block.attn.to_q = torch.nn.Linear(1024, 1024, bias=False)
+    net = torch.nn.Module()
+    net.blocks = torch.nn.ModuleList([block])
+    net.forward = lambda x, timestep: block.attn.to_q(x)
+    generator = torch.Generator().manual_seed(0)
+    mix = torch.randn(64, 1024, generator=generator)
+    calls = [
+        {"x": torch.randn(4, 16, 64, generator=generator) @ mix, "timestep": float(t)}
+        for t in (900, 500, 100)
+    ]
+    path = folder / "calibration.parquet"
+    collect(net, calls, out=path, keep_inputs=False, resume=False)
+    return path
+
+
 def lines_of_files(output: Path) -> Iterator[str]:
     for path in sorted(output.rglob("*")):
         if path.is_file():
@@ -137,6 +167,8 @@ def lines_of_files(output: Path) -> Iterator[str]:
 def outcome_of(pipeline: Path, name: str, options: dict[str, Any]) -> Outcome:
     """The result without what no two runs share; {"error": its code} of a run that failed."""
     chosen = dict(options)
+    if chosen.get("calibration_path") == CALIBRATION:
+        chosen["calibration_path"] = str(calibration_data(pipeline.parent))
     output = pipeline.parent / name / chosen.pop("output", "out")
     taken = pipeline.parent / name / "taken"
     taken.mkdir(parents=True)
