@@ -13,3 +13,4 @@
 #include "arrow_quant/pipeline/quantize_batch.h"
 #include "arrow_quant/pipeline/quantized_model.h"
 #include "arrow_quant/pipeline/result.h"
+#include "arrow_quant/pipeline/revise_model.h"

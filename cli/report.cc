@@ -132,6 +132,16 @@ std::string bits_line(double quantized, double model) {
               fixed(quantized, 3) + " in quantized layers, " + fixed(model, 3) + " in the model");
 }
 
+// "700", "0.35": with as many digits as it takes.
+std::string short_number(double value) {
+  std::string text = fixed(value, 4);
+  text.erase(text.find_last_not_of('0') + 1);
+  if (text.ends_with('.')) {
+    text.pop_back();
+  }
+  return text;
+}
+
 std::string metric_text(const std::optional<double>& value, int decimals) {
   return value ? fixed(*value, decimals) : "";
 }
@@ -143,6 +153,78 @@ std::string shape_text(const std::vector<int64_t>& shape) {
     parts.push_back(std::to_string(size));
   }
   return "[" + joined(parts, ", ") + "]";
+}
+
+// "hadamard 128, low rank 16, 5 biases, 8-bit dynamic inputs"
+std::string extras_text(const LayerExtras& extras) {
+  std::vector<std::string> parts;
+  for (const std::string& transform : extras.transforms) {
+    parts.push_back(transform == "hadamard"   ? "hadamard " + std::to_string(extras.hadamard_block)
+                    : transform == "low_rank" ? "low rank " + std::to_string(extras.rank)
+                                              : "input scale");
+  }
+  if (extras.bias_groups > 0) {
+    parts.push_back(extras.bias_groups == 1 ? "1 bias"
+                                            : std::to_string(extras.bias_groups) + " biases");
+  }
+  if (extras.act_bits > 0) {
+    parts.push_back(std::to_string(extras.act_bits) + "-bit " + extras.act_mode + " inputs");
+  }
+  return joined(parts, ", ");
+}
+
+// "transformer: 3 of 50 steps, from 950 to 0, cut at 700, 300; linear over 5 steps"
+std::string time_groups_text(const ComponentInspection& component) {
+  const TimeGroups& groups = *component.time_groups;
+  std::vector<std::string> cuts;
+  for (const double boundary : groups.boundaries_timestep) {
+    cuts.push_back(short_number(boundary));
+  }
+  std::string text = component.name.empty() ? "" : component.name + ": ";
+  text += std::to_string(groups.size()) + " of " + std::to_string(groups.timesteps.size()) +
+          " steps, from " + short_number(groups.timesteps.front()) + " to " +
+          short_number(groups.timesteps.back());
+  text += cuts.empty() ? "" : ", cut at " + joined(cuts, ", ");
+  return text + (groups.interpolation.empty()
+                     ? ""
+                     : "; " + groups.interpolation + " over " + count_text(groups.window, "step"));
+}
+
+Table layer_table(const std::vector<LayerReport>& layers) {
+  std::vector<Table::Column> columns = {{"tensor"},
+                                        {"shape"},
+                                        {"dtype"},
+                                        {"stored as"},
+                                        {"group", Align::Right},
+                                        {"size", Align::Right},
+                                        {"cosine", Align::Right},
+                                        {"SQNR dB", Align::Right}};
+  const bool extras = std::any_of(layers.begin(), layers.end(), [](const LayerReport& layer) {
+    return layer.extras != LayerExtras();
+  });
+  if (extras) {
+    columns.push_back({"extras"});
+  }
+  columns.push_back({"reason"});
+  Table table(std::move(columns));
+  for (const LayerReport& layer : layers) {
+    const bool kept = layer.quant_type == "none";
+    std::vector<std::string> cells = {
+        layer.component.empty() ? layer.name : layer.component + "/" + layer.name,
+        shape_text(layer.shape),
+        layer.dtype,
+        kept ? "kept" : layer.quant_type,
+        kept ? "" : std::to_string(layer.group_size),
+        size_text(static_cast<double>(layer.stored_bytes)),
+        metric_text(layer.cosine_similarity, kCosineDecimals),
+        metric_text(layer.sqnr_db, 2)};
+    if (extras) {
+      cells.push_back(extras_text(layer.extras));
+    }
+    cells.push_back(layer.reason);
+    table.add_row(std::move(cells));
+  }
+  return table;
 }
 
 // "time-aware, spatial: no calibration data": what is on and took no part.
@@ -233,29 +315,13 @@ std::string report(const ValidationResult& result) {
 }
 
 std::string report(const ModelInspection& inspection) {
-  Table table({{"tensor"},
-               {"shape"},
-               {"dtype"},
-               {"stored as"},
-               {"group", Align::Right},
-               {"size", Align::Right},
-               {"cosine", Align::Right},
-               {"SQNR dB", Align::Right},
-               {"reason"}});
   int64_t num_quantized = 0;
   for (const LayerReport& layer : inspection.layers) {
-    const bool kept = layer.quant_type == "none";
-    num_quantized += kept ? 0 : 1;
-    table.add_row({layer.component.empty() ? layer.name : layer.component + "/" + layer.name,
-                   shape_text(layer.shape), layer.dtype, kept ? "kept" : layer.quant_type,
-                   kept ? "" : std::to_string(layer.group_size),
-                   size_text(static_cast<double>(layer.stored_bytes)),
-                   metric_text(layer.cosine_similarity, kCosineDecimals),
-                   metric_text(layer.sqnr_db, 2), layer.reason});
+    num_quantized += layer.quant_type == "none" ? 0 : 1;
   }
   const bool source = inspection.kind == "source";
   const auto num_layers = static_cast<int64_t>(inspection.layers.size());
-  std::string text = table.text() + "\n";
+  std::string text = layer_table(inspection.layers).text() + "\n";
   text += printable(inspection.path.string()) +
           (source ? ": a model not quantized yet; this is the plan\n" : ": a quantized model\n");
   text += line("tensors", std::to_string(num_layers) + ": " + std::to_string(num_quantized) +
@@ -267,6 +333,11 @@ std::string report(const ModelInspection& inspection) {
   text += line("modality", inspection.modality + (inspection.modality_evidence.empty()
                                                       ? ""
                                                       : " (" + inspection.modality_evidence + ")"));
+  for (const ComponentInspection& component : inspection.components) {
+    if (component.time_groups) {
+      text += line("time groups", time_groups_text(component));
+    }
+  }
   return text;
 }
 

@@ -144,5 +144,25 @@ TEST(ReportTest, AnInspectionIsATableAndTotals) {
       "  modality          unknown\n");
 }
 
+TEST(ReportTest, ExtrasAndTimeGroupsShowWhereThereAreAny) {
+  ModelInspection inspection;
+  inspection.kind = "quantized";
+  inspection.layers = {layer("a.weight", "int4", ""), layer("n.weight", "none", "norm")};
+  inspection.layers[0].extras = {
+      {"hadamard", "low_rank", "input_scale"}, 128, 16, 3, 8, "dynamic", 3};
+  inspection.components = {
+      {"vae", std::nullopt},
+      {"transformer",
+       TimeGroups{
+           "timestep", "", {950, 500, 0.25}, {-4, 0, 4}, {700, 300.5}, {-2, 1}, "linear", 5}}};
+  const std::string text = report(inspection);
+  EXPECT_THAT(text, testing::HasSubstr("extras                                             "));
+  EXPECT_THAT(text,
+              testing::HasSubstr(
+                  "hadamard 128, low rank 16, input scale, 3 biases, 8-bit dynamic inputs\n"));
+  EXPECT_THAT(text, testing::HasSubstr("  time groups       transformer: 3 of 3 steps, from 950 to "
+                                       "0.25, cut at 700, 300.5; linear over 5 steps\n"));
+}
+
 }  // namespace
 }  // namespace arrow_quant::cli

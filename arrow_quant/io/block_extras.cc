@@ -8,9 +8,6 @@ namespace {
 
 constexpr int64_t kMaxRank = 65535;
 
-constexpr std::string_view kHadamard = "hadamard";
-constexpr std::string_view kLowRank = "low_rank";
-constexpr std::string_view kInputScale = "input_scale";
 constexpr std::string_view kBiasCorrections = "bias_corrections";
 constexpr std::string_view kActivation = "activation_quantization";
 
@@ -176,19 +173,30 @@ std::string extras_array_problem(const BlockExtras& e, int32_t block_index, int6
   return "";
 }
 
-std::vector<std::string> features_of(const BlockExtras& extras) {
-  std::vector<std::string> names;
-  if (extras.act_bits != 0) names.emplace_back(kActivation);
+LayerExtras layer_extras(const BlockExtras& extras) {
+  LayerExtras layer;
+  for (const Transform transform : extras.transforms) {
+    layer.transforms.emplace_back(to_string(transform));
+  }
+  layer.hadamard_block = extras.hadamard_block;
+  layer.rank = extras.rank;
+  layer.bias_groups = extras.bias_groups;
+  layer.act_bits = extras.act_bits;
+  layer.act_mode = to_string(extras.act_mode);
+  layer.act_groups = static_cast<int>(extras.act.size());
+  return layer;
+}
+
+std::vector<std::string> features_of(const LayerExtras& extras) {
+  std::vector<std::string> names = extras.transforms;
   if (extras.bias_groups != 0) names.emplace_back(kBiasCorrections);
-  if (extras.has(Transform::Hadamard)) names.emplace_back(kHadamard);
-  if (extras.has(Transform::InputScale)) names.emplace_back(kInputScale);
-  if (extras.has(Transform::LowRank)) names.emplace_back(kLowRank);
+  if (extras.act_bits != 0) names.emplace_back(kActivation);
+  std::sort(names.begin(), names.end());
   return names;
 }
 
 bool is_known_feature(std::string_view name) {
-  return name == kHadamard || name == kLowRank || name == kInputScale || name == kBiasCorrections ||
-         name == kActivation;
+  return parse_transform(name) || name == kBiasCorrections || name == kActivation;
 }
 
 }  // namespace arrow_quant

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "arrow_quant/io/layer_report.h"
 #include "arrow_quant/quant/transforms.h"
 
 namespace arrow_quant {
@@ -78,9 +79,12 @@ std::string extras_problem(const BlockExtras& extras, bool quantized, int32_t bl
 std::string extras_array_problem(const BlockExtras& extras, int32_t block_index, int64_t row_count,
                                  int64_t cols);
 
-// The names of what a reader must know to use a block with these extras, sorted; see FORMAT.md,
+// In short, as the manifest has it. extras: of the tensor's block 0.
+LayerExtras layer_extras(const BlockExtras& extras);
+
+// The names of what a reader must know to use a tensor with these extras, sorted; see FORMAT.md,
 // "Required features".
-std::vector<std::string> features_of(const BlockExtras& extras);
+std::vector<std::string> features_of(const LayerExtras& extras);
 bool is_known_feature(std::string_view name);
 
 }  // namespace arrow_quant

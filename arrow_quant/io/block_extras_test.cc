@@ -76,7 +76,7 @@ TEST(BlockExtras, ComeBackAsTheyWereWritten) {
       EXPECT_TRUE(reader.blocks()[i].extras.low_rank_v.empty());
       EXPECT_EQ(reader.stored_bytes()[i], info.blocks[i].stored_bytes);
     }
-    EXPECT_EQ(features_of(blocks[0].header.extras), c.features);
+    EXPECT_EQ(features_of(layer_extras(blocks[0].header.extras)), c.features);
     for (const std::string& feature : c.features) {
       EXPECT_TRUE(is_known_feature(feature));
       EXPECT_THAT(reader.metadata().at("arrow_quant.required_features"), HasSubstr(feature));

@@ -11,9 +11,22 @@ namespace arrow_quant {
 
 // A way to quantize a layer that was tried on held-out rows.
 struct TrialReport {
-  std::string name;   // the method that it would be
-  double error = 0;   // of the outputs, relative: Σ(y − y')² / Σy², mean over steps
+  std::string name;  // the method that it would be
+  double error = 0;  // of the outputs, relative: Σ(y − y')² / Σy², mean over steps
   bool accepted = false;
+};
+
+// What a tensor has beside codes and parameters, in short; see io/block_extras.h. Nothing in most.
+struct LayerExtras {
+  std::vector<std::string> transforms;  // in the order in which a reader undoes them
+  int hadamard_block = 0;
+  int rank = 0;
+  int bias_groups = 0;   // of timesteps; 0: no corrections
+  int act_bits = 0;      // 0: inputs are not quantized
+  std::string act_mode;  // "", "dynamic", "static"
+  int act_groups = 0;    // of timesteps
+
+  bool operator==(const LayerExtras&) const = default;
 };
 
 // One tensor of a quantized model.
@@ -27,7 +40,7 @@ struct LayerReport {
   int group_size = 0;
   int64_t num_params = 0;
   int64_t source_bytes = 0;
-  int64_t stored_bytes = 0;  // codes + scales + offsets
+  int64_t stored_bytes = 0;  // codes + scales + offsets + extras
   // Over the whole tensor; unset where kept.
   std::optional<double> cosine_similarity, sqnr_db, max_abs_error;
   std::string reason;  // why kept, or why not the asked bits; "" otherwise
@@ -35,6 +48,7 @@ struct LayerReport {
   // With calibration data: of the layer's outputs on held-out rows, as deployed.
   std::optional<double> output_sqnr_db;
   std::vector<TrialReport> trials;
+  LayerExtras extras;
 };
 
 // A layer that min_accuracy gave more bits than asked.

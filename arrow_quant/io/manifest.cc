@@ -1,12 +1,15 @@
 #include "arrow_quant/io/manifest.h"
 
-#include <cmath>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <type_traits>
 #include <utility>
 
 #include "arrow_quant/core/error.h"
 #include "arrow_quant/io/allocation_json.h"
+#include "arrow_quant/io/block_extras.h"
+#include "arrow_quant/io/tensor_record_json.h"
+#include "arrow_quant/io/time_groups_json.h"
 #include "arrow_quant/io/totals.h"
 
 namespace arrow_quant {
@@ -54,21 +57,6 @@ OptionValue option_value(const Json& json) {
   return std::monostate{};
 }
 
-// JSON has no infinity: an exact layer's SQNR is the string "inf".
-Json metric_json(const std::optional<double>& value) {
-  if (!value) return nullptr;
-  if (std::isinf(*value)) return *value > 0 ? "inf" : "-inf";
-  return *value;
-}
-
-std::optional<double> metric_value(const Json& json) {
-  if (json.is_null()) return std::nullopt;
-  if (json.is_string()) {
-    return json.get<std::string>() == "inf" ? HUGE_VAL : -HUGE_VAL;
-  }
-  return json.get<double>();
-}
-
 Json file_json(const FileRecord& file) {
   return {{"path", file.path}, {"size_bytes", file.size_bytes}, {"xxh3_128", file.xxh3_128}};
 }
@@ -76,70 +64,6 @@ Json file_json(const FileRecord& file) {
 FileRecord file_record(const Json& json) {
   return {json.at("path").get<std::string>(), json.at("size_bytes").get<uint64_t>(),
           json.at("xxh3_128").get<std::string>()};
-}
-
-Json trials_json(const std::vector<TrialReport>& trials) {
-  Json json = Json::array();
-  for (const TrialReport& trial : trials) {
-    json.push_back({{"name", trial.name}, {"error", trial.error}, {"accepted", trial.accepted}});
-  }
-  return json;
-}
-
-Json tensor_json(const TensorRecord& tensor) {
-  const LayerReport& r = tensor.report;
-  Json blocks = Json::array();
-  for (const BlockPlace& place : tensor.blocks) {
-    blocks.push_back({{"row_group", place.row_group}, {"row", place.row}});
-  }
-  return {{"name", r.name},
-          {"shape", r.shape},
-          {"dtype", r.dtype},
-          {"quant_type", r.quant_type},
-          {"bit_width", r.bit_width},
-          {"group_size", r.group_size},
-          {"num_params", r.num_params},
-          {"source_bytes", r.source_bytes},
-          {"stored_bytes", r.stored_bytes},
-          {"cosine_similarity", metric_json(r.cosine_similarity)},
-          {"sqnr_db", metric_json(r.sqnr_db)},
-          {"max_abs_error", metric_json(r.max_abs_error)},
-          {"reason", r.reason},
-          {"method", r.method},
-          {"output_sqnr_db", metric_json(r.output_sqnr_db)},
-          {"trials", trials_json(r.trials)},
-          {"part", tensor.part},
-          {"blocks", std::move(blocks)}};
-}
-
-TensorRecord tensor_record(const Json& json, const std::string& component) {
-  TensorRecord tensor;
-  LayerReport& r = tensor.report;
-  r.name = json.at("name").get<std::string>();
-  r.component = component;
-  r.shape = json.at("shape").get<std::vector<int64_t>>();
-  r.dtype = json.at("dtype").get<std::string>();
-  r.quant_type = json.at("quant_type").get<std::string>();
-  r.bit_width = json.at("bit_width").get<int>();
-  r.group_size = json.at("group_size").get<int>();
-  r.num_params = json.at("num_params").get<int64_t>();
-  r.source_bytes = json.at("source_bytes").get<int64_t>();
-  r.stored_bytes = json.at("stored_bytes").get<int64_t>();
-  r.cosine_similarity = metric_value(json.at("cosine_similarity"));
-  r.sqnr_db = metric_value(json.at("sqnr_db"));
-  r.max_abs_error = metric_value(json.at("max_abs_error"));
-  r.reason = json.at("reason").get<std::string>();
-  r.method = json.value("method", "");
-  r.output_sqnr_db = metric_value(json.value("output_sqnr_db", Json()));
-  for (const Json& trial : json.value("trials", Json::array())) {
-    r.trials.push_back({trial.at("name").get<std::string>(), trial.at("error").get<double>(),
-                        trial.at("accepted").get<bool>()});
-  }
-  tensor.part = json.at("part").get<int32_t>();
-  for (const Json& block : json.at("blocks")) {
-    tensor.blocks.push_back({block.at("row_group").get<int32_t>(), block.at("row").get<int64_t>()});
-  }
-  return tensor;
 }
 
 Json promotion_json(const Promotion& p) {
@@ -178,16 +102,21 @@ Json component_json(const ComponentRecord& component, bool with_source_digest) {
   return {{"name", component.name},
           {"subdir", component.subdir},
           {"class_name", component.class_name},
+          {"time_groups",
+           component.time_groups ? time_groups_json(*component.time_groups) : Json(nullptr)},
           {"parts", std::move(parts)},
           {"tensors", std::move(tensors)},
           {"promotions", std::move(promotions)}};
 }
 
-ComponentRecord component_record(const Json& json) {
+ComponentRecord component_record(const Json& json, const std::string& source) {
   ComponentRecord component;
   component.name = json.at("name").get<std::string>();
   component.subdir = json.at("subdir").get<std::string>();
   component.class_name = json.at("class_name").get<std::string>();
+  if (json.contains("time_groups") && !json.at("time_groups").is_null()) {
+    component.time_groups = parse_time_groups(json.at("time_groups"), source);
+  }
   for (const Json& part : json.at("parts")) {
     PartRecord record;
     record.file = file_record(part);
@@ -258,6 +187,16 @@ std::string to_json(const std::map<std::string, OptionValue>& options) {
   return options_json(options).dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
+std::vector<std::string> required_features(const std::vector<ComponentRecord>& components) {
+  std::set<std::string> features;
+  for (const LayerReport& layer : layers_of(components)) {
+    for (std::string& feature : features_of(layer.extras)) {
+      features.insert(std::move(feature));
+    }
+  }
+  return {features.begin(), features.end()};
+}
+
 std::string to_json(const Manifest& manifest) {
   Json skipped = Json::array();
   for (const SkippedRecord& file : manifest.skipped_files) {
@@ -266,7 +205,7 @@ std::string to_json(const Manifest& manifest) {
   const Json json = {
       {"format", "arrow_quant"},
       {"format_version", manifest.format_version},
-      {"required_features", manifest.required_features},
+      {"required_features", required_features(manifest.components)},
       {"tool_version", manifest.tool_version},
       {"modality", manifest.modality},
       {"modality_evidence", manifest.modality_evidence},
@@ -298,11 +237,12 @@ Manifest parse_manifest(const std::string& text, const std::string& source) {
                       ", this version reads up to " + std::to_string(kFormatVersion) +
                       ": update arrow-quant");
     }
-    m.required_features = json.at("required_features").get<std::vector<std::string>>();
-    for (const std::string& feature : m.required_features) {
-      throw Error(ErrorCode::Unsupported, source + ": requires the feature '" + feature +
-                                              "', which this version does not know: update "
-                                              "arrow-quant");
+    for (const auto& feature : json.at("required_features").get<std::vector<std::string>>()) {
+      if (!is_known_feature(feature)) {
+        throw Error(ErrorCode::Unsupported, source + ": requires the feature '" + feature +
+                                                "', which this version does not know: update "
+                                                "arrow-quant");
+      }
     }
     m.tool_version = json.at("tool_version").get<std::string>();
     m.modality = json.at("modality").get<std::string>();
@@ -318,7 +258,7 @@ Manifest parse_manifest(const std::string& text, const std::string& source) {
           {file.at("path").get<std::string>(), file.at("reason").get<std::string>()});
     }
     for (const Json& component : json.at("components")) {
-      m.components.push_back(component_record(component));
+      m.components.push_back(component_record(component, source));
     }
     if (const Json hash = json.value("calibration", Json()); !hash.is_null()) {
       m.calibration = hash.get<std::string>();
@@ -347,7 +287,7 @@ Journal parse_journal(const std::string& text, const std::string& source) {
     Journal journal;
     journal.fingerprint = json.at("fingerprint").get<std::string>();
     for (const Json& component : json.at("components")) {
-      journal.components.push_back(component_record(component));
+      journal.components.push_back(component_record(component, source));
     }
     if (json.contains("allocation")) {
       journal.allocation = {parse_allocation(json.at("allocation")),

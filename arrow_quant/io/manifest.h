@@ -12,6 +12,7 @@
 
 #include "arrow_quant/io/allocation.h"
 #include "arrow_quant/io/layer_report.h"
+#include "arrow_quant/io/time_groups.h"
 
 namespace arrow_quant {
 
@@ -53,6 +54,7 @@ struct ComponentRecord {
   std::string subdir;
   std::string class_name;
   std::vector<PartRecord> parts;
+  std::optional<TimeGroups> time_groups;  // where values change with the timestep
 };
 
 struct SkippedRecord {
@@ -70,7 +72,6 @@ std::string to_json(const std::map<std::string, OptionValue>& options);
 
 struct Manifest {
   int format_version = kFormatVersion;
-  std::vector<std::string> required_features;
   std::string tool_version;
   std::map<std::string, OptionValue> options;  // those that can change the output's bytes
   std::string modality;
@@ -85,7 +86,10 @@ struct Manifest {
   std::vector<std::string> warnings;
 };
 
-// The same manifest gives the same text.
+// What a reader must know of to use the tensors of these components: names, sorted.
+std::vector<std::string> required_features(const std::vector<ComponentRecord>& components);
+
+// The same manifest gives the same text. Totals and required features follow from the components.
 std::string to_json(const Manifest& manifest);
 // `source` names the text in messages. Throws: Error(Metadata) for what is missing or of another
 // type; Error(Unsupported) for a newer format version or an unknown required feature.

@@ -97,6 +97,7 @@ void PartWriter::Impl::write_group(std::span<QuantizedBlock> blocks) {
         .row_group = num_row_groups,
         .row = static_cast<int64_t>(row),
         .stored_bytes = static_cast<int64_t>(block.data_size_bytes) + written.param_bytes,
+        .extras = layer_extras(block.header.extras),
     });
   }
   if (written.data_pages) {
@@ -157,7 +158,7 @@ void PartWriter::append(QuantizedBlock&& block) {
                     " bytes; a value in a Parquet file holds less than 2 GiB");
   }
   check_extras(block.header, impl_->sink->path());
-  for (std::string& feature : features_of(block.header.extras)) {
+  for (std::string& feature : features_of(layer_extras(block.header.extras))) {
     impl_->features.insert(std::move(feature));
   }
   if (block.data.empty()) {

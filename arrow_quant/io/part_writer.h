@@ -25,6 +25,7 @@ struct BlockLocation {
   // Bytes of the codes (or of the kept source), of the scales and offsets as compressed, and of
   // extras' arrays.
   int64_t stored_bytes = 0;
+  LayerExtras extras;
 };
 
 struct PartInfo {

@@ -6,6 +6,7 @@
 #include "arrow_quant/core/error.h"
 #include "arrow_quant/core/log.h"
 #include "arrow_quant/core/threads.h"
+#include "arrow_quant/io/part_format.h"
 
 namespace arrow_quant {
 namespace {
@@ -60,6 +61,10 @@ ComponentRun::ComponentRun(const PlannedComponent& plan, Context context)
   record_.name = plan.source->name;
   record_.subdir = plan.source->subdir.string();
   record_.class_name = plan.source->class_name;
+  record_.time_groups = context_.time_groups;
+  if (record_.time_groups) {
+    context_.part_metadata[std::string(kTimeGroupsKey)] = to_json(*record_.time_groups);
+  }
 }
 
 ComponentRun::~ComponentRun() {
@@ -365,6 +370,9 @@ void ComponentRun::finish_part(std::unique_lock<std::mutex>& lock) {
     TensorRecord& tensor = *by_name.at(block.layer_name);
     tensor.blocks.push_back({block.row_group, block.row});
     tensor.report.stored_bytes += block.stored_bytes;
+    if (block.block_index == 0) {
+      tensor.report.extras = block.extras;
+    }
   }
   PartRecord part;
   part.file = {(context_.output_subdir / name).string(), info.size_bytes, info.xxh3_128};

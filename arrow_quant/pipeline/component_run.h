@@ -15,6 +15,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -41,6 +42,7 @@ class ComponentRun {
     std::filesystem::path output_dir;     // where the component's parts go; exists
     std::filesystem::path output_subdir;  // the same, relative to the output
     std::map<std::string, std::string> part_metadata;
+    std::optional<TimeGroups> time_groups;  // of what the tensors' extras hold for each
     size_t num_threads = 1;
     uint64_t spare_bytes = 0;            // of buffers that are kept for reuse
     MemoryBudget* memory = nullptr;      // for blocks that wait; what one block needs is there

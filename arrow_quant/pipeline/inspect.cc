@@ -26,6 +26,9 @@ ModelInspection inspect_quantized(const std::filesystem::path& path) {
   inspection.path = path;
   inspection.modality = model.manifest().modality;
   inspection.modality_evidence = model.manifest().modality_evidence;
+  for (const ComponentRecord& component : model.manifest().components) {
+    inspection.components.push_back({component.name, component.time_groups});
+  }
   inspection.layers = model.tensors();
   inspection.warnings = model.manifest().warnings;
   set_totals(inspection, part_bytes_of(model.manifest().components));
@@ -69,6 +72,7 @@ ModelInspection inspect_source(const std::filesystem::path& path,
   }
   int64_t planned = 0;
   for (const PlannedComponent& component : plan.components) {
+    inspection.components.push_back({component.source->name, std::nullopt});
     for (const PlannedTensor& tensor : component.tensors) {
       inspection.layers.push_back(planned_layer(tensor, component.source->name, config));
       planned += inspection.layers.back().stored_bytes;

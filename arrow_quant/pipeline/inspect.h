@@ -3,13 +3,20 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "arrow_quant/config/config.h"
+#include "arrow_quant/io/time_groups.h"
 #include "arrow_quant/pipeline/result.h"
 
 namespace arrow_quant {
+
+struct ComponentInspection {
+  std::string name;
+  std::optional<TimeGroups> time_groups;
+};
 
 struct ModelInspection {
   std::string kind;  // "source" or "quantized"
@@ -21,6 +28,7 @@ struct ModelInspection {
   int64_t stored_bytes = 0;    // of a source: as planned
   double bits_per_weight = 0;  // of the quantized layers
   double bits_per_weight_model = 0;
+  std::vector<ComponentInspection> components;
   std::vector<LayerReport> layers;  // metrics unset for a source
   std::vector<std::string> warnings;
 };

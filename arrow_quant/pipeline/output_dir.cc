@@ -151,6 +151,18 @@ OutputDir::OutputDir(const fs::path& path, const fs::path& input, const std::str
   begin(fingerprint);
 }
 
+OutputDir::OutputDir(const fs::path& path, const std::string& fingerprint,
+                     const CancelToken* cancel)
+    : path_(real_path(path)), work_path_(path_), cancel_(cancel) {
+  begin_replacement();
+  begin(fingerprint);
+}
+
+OutputDir OutputDir::in_place_of(const fs::path& path, const std::string& fingerprint,
+                                 const CancelToken* cancel) {
+  return OutputDir(path, fingerprint, cancel);
+}
+
 void OutputDir::replace_finished(const std::string& fingerprint) {
   finished_.reset();
   begin_replacement();

@@ -23,6 +23,11 @@ class OutputDir {
   // outlives the object.
   OutputDir(const std::filesystem::path& path, const std::filesystem::path& input,
             const std::string& fingerprint, bool overwrite, const CancelToken* cancel);
+  // A run whose model takes the place of the finished one at `path`, from which it is made: as
+  // where something is overwritten. Throws: Error(OutputExists) while another run does this,
+  // Error(Configuration) where `path` must not be replaced, Error(Io).
+  static OutputDir in_place_of(const std::filesystem::path& path, const std::string& fingerprint,
+                               const CancelToken* cancel);
   ~OutputDir();
   OutputDir(const OutputDir&) = delete;
   OutputDir& operator=(const OutputDir&) = delete;
@@ -52,6 +57,9 @@ class OutputDir {
     int fd = -1;
     ~Lock();
   };
+
+  OutputDir(const std::filesystem::path& path, const std::string& fingerprint,
+            const CancelToken* cancel);
 
   void begin_replacement();
   void begin(const std::string& fingerprint);

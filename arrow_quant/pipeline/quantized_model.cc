@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
 #include <unordered_map>
 #include <utility>
 
 #include "arrow_quant/core/error.h"
+#include "arrow_quant/io/block_extras.h"
 #include "arrow_quant/io/manifest.h"
+#include "arrow_quant/io/part_format.h"
 #include "arrow_quant/io/part_reader.h"
 #include "arrow_quant/pipeline/output_dir.h"
 #include "arrow_quant/quant/quantize.h"
@@ -27,6 +30,18 @@ std::string qualified_name(const LayerReport& tensor) {
   return tensor.component.empty() ? tensor.name : tensor.component + "/" + tensor.name;
 }
 
+// A part that another tool rewrote may have lost its metadata.
+void check_time_groups(const std::map<std::string, std::string>& metadata,
+                       const ComponentRecord& component, const fs::path& file) {
+  const auto entry = metadata.find(std::string(kTimeGroupsKey));
+  if (entry != metadata.end() &&
+      parse_time_groups(entry->second, file.string()) != component.time_groups) {
+    throw Error(ErrorCode::Metadata, file.string() +
+                                         " has other time groups than the manifest: copy the whole "
+                                         "directory again");
+  }
+}
+
 }  // namespace
 
 struct QuantizedModel::Impl {
@@ -39,8 +54,9 @@ struct QuantizedModel::Impl {
   std::unordered_map<std::string, int64_t> index;
 
   void open_parts();
-  void add_part(const PartRecord& part, const std::string& component);
+  void add_part(const PartRecord& part, const ComponentRecord& component);
   void check(const TensorRecord& record, const Place& place) const;
+  void check_extras(const TensorRecord& record, const Place& place, size_t num_groups) const;
 };
 
 namespace {
@@ -79,7 +95,7 @@ QuantizedModel QuantizedModel::open(const fs::path& path) {
 void QuantizedModel::Impl::open_parts() {
   for (const ComponentRecord& component : manifest.components) {
     for (const PartRecord& part : component.parts) {
-      add_part(part, component.name);
+      add_part(part, component);
     }
   }
   for (size_t i = 0; i < tensors.size(); ++i) {
@@ -94,7 +110,7 @@ void QuantizedModel::Impl::open_parts() {
   }
 }
 
-void QuantizedModel::Impl::add_part(const PartRecord& part, const std::string& component) {
+void QuantizedModel::Impl::add_part(const PartRecord& part, const ComponentRecord& component) {
   const fs::path file = path / part.file.path;
   if (!fs::exists(file)) {
     throw Error(ErrorCode::Metadata, file.string() +
@@ -102,6 +118,7 @@ void QuantizedModel::Impl::add_part(const PartRecord& part, const std::string& c
                                          "whole directory, or quantize again with --overwrite");
   }
   PartReader reader = PartReader::open(file);
+  check_time_groups(reader.metadata(), component, file);
   std::unordered_map<std::string, std::vector<size_t>> blocks;
   for (size_t i = 0; i < reader.blocks().size(); ++i) {
     blocks[reader.blocks()[i].layer_name].push_back(i);
@@ -119,8 +136,9 @@ void QuantizedModel::Impl::add_part(const PartRecord& part, const std::string& c
     std::sort(place.blocks.begin(), place.blocks.end(),
               [&](size_t x, size_t y) { return headers[x].block_index < headers[y].block_index; });
     check(record, place);
+    check_extras(record, place, component.time_groups ? component.time_groups->size() : 1);
     tensors.push_back(record.report);
-    tensors.back().component = component;
+    tensors.back().component = component.name;
     places.push_back(std::move(place));
     blocks.erase(found);
   }
@@ -152,6 +170,33 @@ void QuantizedModel::Impl::check(const TensorRecord& record, const Place& place)
   }
 }
 
+// num_groups: of timesteps. Values are of each group, or one for all.
+void QuantizedModel::Impl::check_extras(const TensorRecord& record, const Place& place,
+                                        size_t num_groups) const {
+  const LayerReport& report = record.report;
+  const auto fail = [&](const std::string& problem) {
+    throw Error(ErrorCode::Metadata,
+                path.string() + ": tensor '" + report.name + "' has " + problem);
+  };
+  if (place.blocks.empty()) {
+    return;
+  }
+  const BlockExtras& extras = readers[place.reader].blocks()[place.blocks[0]].extras;
+  if (layer_extras(extras) != report.extras) {
+    fail(
+        "other transforms, corrections or activation parameters in its part file than in the "
+        "manifest");
+  }
+  for (const auto& [column, size] : {std::pair{"bias_corrections", size_t(extras.bias_groups)},
+                                     std::pair{"act", extras.act.size()}}) {
+    if (size > 1 && size != num_groups) {
+      fail(std::string(column) + " for " + std::to_string(size) +
+           " groups of timesteps, expected " + (num_groups > 1 ? "1 or " : "") +
+           std::to_string(num_groups));
+    }
+  }
+}
+
 const fs::path& QuantizedModel::path() const {
   return impl_->path;
 }
@@ -163,6 +208,19 @@ const Manifest& QuantizedModel::manifest() const {
 }
 const std::vector<LayerReport>& QuantizedModel::tensors() const {
   return impl_->tensors;
+}
+
+const TimeGroups* QuantizedModel::time_groups(const std::string& component) const {
+  const std::vector<ComponentRecord>& components = impl_->manifest.components;
+  std::string names;
+  for (const ComponentRecord& record : components) {
+    if (record.name == component || (component.empty() && components.size() == 1)) {
+      return record.time_groups ? &*record.time_groups : nullptr;
+    }
+    names += (names.empty() ? "'" : ", '") + record.name + "'";
+  }
+  throw Error(ErrorCode::Configuration, path().string() + " has no component '" + component +
+                                            "'; it has " + (names.empty() ? "none" : names));
 }
 
 int64_t QuantizedModel::find(const std::string& name) const {
@@ -190,6 +248,35 @@ QuantizedBlock QuantizedModel::read_block(int64_t index, size_t block) const {
     extras.input_scale = std::move(first.input_scale);
   }
   return read;
+}
+
+BlockExtras QuantizedModel::extras(int64_t index) const {
+  const Place& place = impl_->places.at(static_cast<size_t>(index));
+  const PartReader& reader = impl_->readers[place.reader];
+  BlockExtras whole;
+  std::vector<BlockExtras> blocks;
+  for (const size_t block : place.blocks) {
+    blocks.push_back(reader.read_extras(block));
+  }
+  if (blocks.empty()) {
+    return whole;
+  }
+  whole = blocks[0];
+  for (size_t i = 1; i < blocks.size(); ++i) {
+    whole.low_rank_u.insert(whole.low_rank_u.end(), blocks[i].low_rank_u.begin(),
+                            blocks[i].low_rank_u.end());
+  }
+  whole.bias_corrections.clear();
+  for (int32_t group = 0; group < whole.bias_groups; ++group) {
+    for (const BlockExtras& block : blocks) {
+      const size_t rows = block.bias_corrections.size() / static_cast<size_t>(whole.bias_groups);
+      const auto first = block.bias_corrections.begin() +
+                         static_cast<std::ptrdiff_t>(static_cast<size_t>(group) * rows);
+      whole.bias_corrections.insert(whole.bias_corrections.end(), first,
+                                    first + static_cast<std::ptrdiff_t>(rows));
+    }
+  }
+  return whole;
 }
 
 CodesView codes_view(const QuantizedBlock& block) {

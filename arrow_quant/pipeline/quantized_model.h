@@ -32,6 +32,9 @@ class QuantizedModel {
   const Manifest& manifest() const;
   // All tensors, component by component, in the order of the source.
   const std::vector<LayerReport>& tensors() const;
+  // Of the component of that name, "" for the one of a model that has one; null where values do not
+  // change with the timestep. Throws: Error(Configuration) where there is no such component.
+  const TimeGroups* time_groups(const std::string& component) const;
   // Index into tensors(); −1 if there is none of that name. "component/tensor" finds any tensor,
   // the plain name one that stands in a single component.
   int64_t find(const std::string& name) const;
@@ -44,6 +47,10 @@ class QuantizedModel {
   // Error(Io), Error(Metadata).
   size_t num_blocks(int64_t index) const;
   QuantizedBlock read_block(int64_t index, size_t block) const;
+
+  // The extras of a whole tensor: low_rank_u [rows, rank] and bias_corrections [groups, rows] of
+  // all rows. No codes are read. Throws: like read_block().
+  BlockExtras extras(int64_t index) const;
 
   // The whole tensor in `dtype` (F32, F16 or BF16), row-major, its transforms undone. Kept tensors:
   // a quantizable source dtype is converted; for others `dtype` must be the source's own.

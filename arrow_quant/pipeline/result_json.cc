@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "arrow_quant/io/allocation_json.h"
+#include "arrow_quant/io/time_groups_json.h"
 
 namespace arrow_quant {
 namespace {
@@ -17,6 +18,22 @@ Json number(double value) {
 }
 Json number(const std::optional<double>& value) {
   return value ? number(*value) : Json(nullptr);
+}
+
+// Null where there are none.
+Json to_object(const LayerExtras& extras) {
+  if (extras == LayerExtras()) {
+    return nullptr;
+  }
+  return {
+      {"transforms", extras.transforms},
+      {"hadamard_block", extras.hadamard_block},
+      {"rank", extras.rank},
+      {"bias_groups", extras.bias_groups},
+      {"act_bits", extras.act_bits},
+      {"act_mode", extras.act_mode},
+      {"act_groups", extras.act_groups},
+  };
 }
 
 Json to_object(const LayerReport& layer) {
@@ -42,6 +59,15 @@ Json to_object(const LayerReport& layer) {
       {"method", layer.method},
       {"output_sqnr_db", number(layer.output_sqnr_db)},
       {"trials", std::move(trials)},
+      {"extras", to_object(layer.extras)},
+  };
+}
+
+Json to_object(const ComponentInspection& component) {
+  return {
+      {"name", component.name},
+      {"time_groups",
+       component.time_groups ? time_groups_json(*component.time_groups) : Json(nullptr)},
   };
 }
 
@@ -163,6 +189,7 @@ std::string to_json(const ModelInspection& inspection) {
       {"bits_per_weight", number(inspection.bits_per_weight)},
       {"bits_per_weight_model", number(inspection.bits_per_weight_model)},
       {"warnings", inspection.warnings},
+      {"components", to_array(inspection.components)},
       {"layers", to_array(inspection.layers)},
   });
 }

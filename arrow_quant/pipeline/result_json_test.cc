@@ -46,6 +46,7 @@ LayerReport quantized_layer() {
   layer.method = "gptq";
   layer.output_sqnr_db = 30.5;
   layer.trials = {{"mse", 0.5, false}, {"gptq", 0.25, true}};
+  layer.extras = {{"hadamard", "low_rank"}, 128, 4, 5, 8, "dynamic", 1};
   return layer;
 }
 
@@ -53,13 +54,15 @@ const char* const kLayersJson = R"([
   {"name": "norm.weight", "component": "transformer", "shape": [64], "dtype": "BF16",
    "quant_type": "none", "bit_width": 16, "group_size": 0, "num_params": 64, "source_bytes": 128,
    "stored_bytes": 128, "cosine_similarity": null, "sqnr_db": null, "max_abs_error": null,
-   "reason": "norm", "method": "", "output_sqnr_db": null, "trials": []},
+   "reason": "norm", "method": "", "output_sqnr_db": null, "trials": [], "extras": null},
   {"name": "proj.weight", "component": "transformer", "shape": [128, 256], "dtype": "F32",
    "quant_type": "int4", "bit_width": 4, "group_size": 128, "num_params": 32768,
    "source_bytes": 131072, "stored_bytes": 17408, "cosine_similarity": 0.5, "sqnr_db": 20.25,
    "max_abs_error": 0.125, "reason": "", "method": "gptq", "output_sqnr_db": 30.5,
    "trials": [{"name": "mse", "error": 0.5, "accepted": false},
-              {"name": "gptq", "error": 0.25, "accepted": true}]}])";
+              {"name": "gptq", "error": 0.25, "accepted": true}],
+   "extras": {"transforms": ["hadamard", "low_rank"], "hadamard_block": 128, "rank": 4,
+              "bias_groups": 5, "act_bits": 8, "act_mode": "dynamic", "act_groups": 1}}])";
 
 TEST(ResultJsonTest, AQuantizationResultHasTheKeysOfTheReferenceAndMore) {
   QuantizationResult result;
@@ -182,13 +185,23 @@ TEST(ResultJsonTest, AnInspectionListsTensorsAndTotals) {
   inspection.stored_bytes = 17536;
   inspection.bits_per_weight = 4.25;
   inspection.bits_per_weight_model = 4.5;
+  inspection.components = {
+      {"text_encoder", std::nullopt},
+      {"transformer",
+       TimeGroups{
+           "timestep", "linear betas", {900, 500, 1.5}, {-4, 0, 4.5}, {700}, {-2}, "cubic", 3}}};
   inspection.layers = {kept_layer(), quantized_layer()};
   inspection.warnings = {"w"};
   json expected = json::parse(R"({
     "kind": "source", "path": "model", "modality": "unknown",
     "modality_evidence": "nothing tells", "num_params": 32832, "source_bytes": 131200,
     "stored_bytes": 17536, "bits_per_weight": 4.25, "bits_per_weight_model": 4.5,
-    "warnings": ["w"]})");
+    "warnings": ["w"],
+    "components": [{"name": "text_encoder", "time_groups": null},
+                   {"name": "transformer", "time_groups": {
+                     "kind": "timestep", "schedule": "linear betas", "timesteps": [900.0, 500.0, 1.5],
+                     "log_snr": [-4.0, 0.0, 4.5], "boundaries_timestep": [700.0],
+                     "boundaries_log_snr": [-2.0], "interpolation": "cubic", "window": 3}}]})");
   expected["layers"] = json::parse(kLayersJson);
   EXPECT_EQ(json::parse(to_json(inspection)), expected);
 }

@@ -53,11 +53,13 @@ from arrow_quant_v2.errors import (  # noqa: E402
 )
 from arrow_quant_v2.load import QuantizedModel, QuantizedTensor, load_quantized  # noqa: E402
 from arrow_quant_v2.quantizer import ArrowQuantV2, inspect_model  # noqa: E402
+from arrow_quant_v2.time_groups import ActivationParameters, TimeGroups  # noqa: E402
 
 # Says nothing unless the program configures logging.
 _logging.getLogger(__name__).addHandler(_logging.NullHandler())
 
 __all__ = [
+    "ActivationParameters",
     "ArrowQuantError",
     "ArrowQuantV2",
     "AsyncArrowQuantV2",
@@ -76,6 +78,7 @@ __all__ = [
     "ShapeMismatchError",
     "TableError",
     "ThermodynamicConfig",
+    "TimeGroups",
     "TransitionOptimizationConfig",
     "ValidationConfig",
     "ValidationError",

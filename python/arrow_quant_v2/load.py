@@ -9,13 +9,14 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from arrow_quant_v2 import _core
 from arrow_quant_v2.errors import ConfigurationError
+from arrow_quant_v2.time_groups import ActivationParameters, TimeGroups
 
 if TYPE_CHECKING:
     import torch
@@ -94,6 +95,27 @@ class QuantizedModel(Mapping[str, "QuantizedTensor"]):
         state = "closed" if self._core is None else f"{len(self)} tensors"
         return f"<QuantizedModel {self._path!r}: {state}>"
 
+    def time_groups(self, component: str = "") -> TimeGroups | None:
+        """Tell how timesteps are grouped where the model has values for each group.
+
+        Parameters
+        ----------
+        component : str
+            The part of the pipeline, as `QuantizedTensor.component`; "" where there is one.
+
+        Returns
+        -------
+        TimeGroups or None
+            None where nothing changes with the timestep.
+
+        Raises
+        ------
+        ConfigurationError
+            If there is no such component.
+        """
+        text = self._opened().time_groups(component)
+        return None if text is None else TimeGroups.from_json(text)
+
     def close(self) -> None:
         """Close the files. Arrays that were read stay valid."""
         self._core = None
@@ -119,7 +141,8 @@ class QuantizedModel(Mapping[str, "QuantizedTensor"]):
 class PackedTensor:
     """A quantized tensor as stored, seen as the matrix [out, in·…] = [rows, cols].
 
-    A weight is ``tensor_scale · (scale · code + offset)``, in float32, rounded after each step.
+    A weight is ``tensor_scale · (scale · code + offset)``, in float32, rounded after each step;
+    `QuantizedTensor.transforms` are then to be undone.
     """
 
     codes: NDArray[Any]
@@ -177,7 +200,7 @@ class QuantizedTensor:
 
     @property
     def stored_bytes(self) -> int:
-        """Bytes of codes, scales and offsets as stored."""
+        """Bytes of codes, scales, offsets, transforms and corrections as stored."""
         return self._report.stored_bytes
 
     @property
@@ -203,6 +226,57 @@ class QuantizedTensor:
     def kept_reason(self) -> str:
         """Why it was not quantized; "" where it was."""
         return self._report.reason if self.quant_type == "none" else ""
+
+    @property
+    def transforms(self) -> tuple[str, ...]:
+        """What `dequantize` undoes, in its order.
+
+        Some of "hadamard", "low_rank" and "input_scale". `packed`, `codes`, `scales` and `offsets`
+        are those of the transformed weight.
+        """
+        return tuple(self._report.transforms)
+
+    @property
+    def hadamard_block(self) -> int:
+        """Columns that a Hadamard transform mixes, a power of two; 0 where there is none."""
+        return self._report.hadamard_block
+
+    @property
+    def input_scale(self) -> NDArray[np.float32]:
+        """What the layer's input is divided by, [cols], above 0; of size 0 where there is none."""
+        return self._extras.input_scale
+
+    @property
+    def low_rank(self) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+        """U [rows, rank] and V [rank, cols], whose product is added; None where there is none."""
+        extras = self._extras
+        return (extras.low_rank_u, extras.low_rank_v) if self._report.rank else None
+
+    @property
+    def bias_corrections(self) -> NDArray[np.float16]:
+        """What is added to the layer's bias, [groups of timesteps, rows]; no groups: nothing.
+
+        One group holds for all timesteps.
+        """
+        return self._extras.bias_corrections
+
+    @property
+    def activation(self) -> ActivationParameters | None:
+        """How the layer's input is quantized; None where it is not."""
+        if not self._report.act_bits:
+            return None
+        extras = self._extras
+        return ActivationParameters(
+            self._report.act_bits,
+            self._report.act_mode,
+            extras.clip,
+            extras.scale,
+            extras.zero_point,
+        )
+
+    @functools.cached_property
+    def _extras(self) -> _Extras:
+        return _Extras(*self._model._opened().read_extras(self._index))
 
     def __repr__(self) -> str:
         return f"<QuantizedTensor {self.name!r}: {self.quant_type} {list(self.shape)}>"
@@ -285,6 +359,18 @@ class QuantizedTensor:
     def offsets(self) -> NDArray[np.float16]:
         """The offsets, like the scales; with 8 bits there are none, and a row has 0 of them."""
         return _rows(self._model._opened().read_offsets(self._index))
+
+
+class _Extras(NamedTuple):
+    """What a tensor has beside codes and parameters; what it lacks has size 0."""
+
+    input_scale: NDArray[np.float32]
+    low_rank_u: NDArray[np.float32]
+    low_rank_v: NDArray[np.float32]
+    bias_corrections: NDArray[np.float16]
+    clip: NDArray[np.float32]
+    scale: NDArray[np.float32]
+    zero_point: NDArray[np.float32]
 
 
 def _rows(blocks: list[NDArray[Any]]) -> NDArray[Any]:

@@ -10,6 +10,7 @@ void bind_thermodynamic(nanobind::module_& module);
 void bind_logging();
 void bind_config(nanobind::module_& module);
 void bind_quantizer(nanobind::module_& module);
+void bind_revise(nanobind::module_& module);
 void bind_tensors(nanobind::module_& module);
 
 }  // namespace arrow_quant::python

@@ -14,4 +14,5 @@ NB_MODULE(_core, module) {
   arrow_quant::python::bind_arrow(module);
   arrow_quant::python::bind_quantizer(module);
   arrow_quant::python::bind_tensors(module);
+  arrow_quant::python::bind_revise(module);
 }

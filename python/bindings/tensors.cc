@@ -7,6 +7,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <cstring>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,6 +15,8 @@
 #include "arrow_quant/core/buffer.h"
 #include "arrow_quant/core/dtype.h"
 #include "arrow_quant/core/error.h"
+#include "arrow_quant/io/block_checks.h"
+#include "arrow_quant/io/time_groups.h"
 #include "arrow_quant/pipeline/quantized_model.h"
 #include "bindings.h"
 #include "errors.h"
@@ -177,6 +180,63 @@ nb::list read_packed(const QuantizedModel& model, int64_t index) {
   return blocks;
 }
 
+// An array of `count` values that are copied from `values`.
+template <class T>
+nb::object copied(const T* values, const Shape& shape, nb::dlpack::dtype dtype) {
+  size_t count = 1;
+  for (const size_t size : shape) count *= size;
+  Buffer buffer(count * sizeof(T));
+  if (count > 0) std::memcpy(buffer.data(), values, count * sizeof(T));
+  void* const data = buffer.data();
+  return own<nb::numpy>(std::move(buffer), data, shape, dtype);
+}
+
+nb::object floats(const std::vector<float>& values) {
+  return copied(values.data(), {values.size()}, element(dtype_code::Float, 32));
+}
+
+// bf16 values as a float32 matrix.
+nb::object widened(const std::vector<uint16_t>& values, size_t rows, size_t cols) {
+  Buffer buffer(values.size() * sizeof(float));
+  float* const data = buffer.as<float>().data();
+  widen_to_f32(values.data(), DType::BF16, values.size(), data);
+  return own<nb::numpy>(std::move(buffer), data, {rows, cols}, element(dtype_code::Float, 32));
+}
+
+nb::object activation_field(const BlockExtras& extras, float ActivationRange::*field) {
+  std::vector<float> values;
+  for (const ActivationRange& range : extras.act) values.push_back(range.*field);
+  return floats(values);
+}
+
+// (input_scale [cols], U [rows, rank], V [rank, cols], bias corrections [groups, rows],
+// clip [groups], scale [groups], zero_point [groups]); what a tensor lacks has size 0.
+nb::tuple read_extras(const QuantizedModel& model, int64_t index) {
+  const LayerReport& tensor = report(model, index);
+  BlockExtras extras;
+  if (tensor.quant_type != "none") {
+    const nb::gil_scoped_release released;
+    extras = model.extras(index);
+  }
+  const MatrixView view = *matrix_view(tensor.shape);
+  const auto rows = static_cast<size_t>(view.rows);
+  const auto cols = static_cast<size_t>(view.cols);
+  const auto rank = static_cast<size_t>(extras.rank);
+  return nb::make_tuple(
+      floats(extras.input_scale), widened(extras.low_rank_u, rank == 0 ? 0 : rows, rank),
+      widened(extras.low_rank_v, rank, rank == 0 ? 0 : cols),
+      copied(extras.bias_corrections.data(), {static_cast<size_t>(extras.bias_groups), rows},
+             element(dtype_code::Float, 16)),
+      activation_field(extras, &ActivationRange::clip),
+      activation_field(extras, &ActivationRange::scale),
+      activation_field(extras, &ActivationRange::zero_point));
+}
+
+nb::object time_groups(const QuantizedModel& model, const std::string& component) {
+  const TimeGroups* const groups = model.time_groups(component);
+  return groups == nullptr ? nb::none() : to_str(to_json(*groups));
+}
+
 void bind_report(nb::module_& module) {
   nb::class_<LayerReport>(module, "LayerReport", "What is recorded of one tensor.")
       .def_ro("name", &LayerReport::name)
@@ -192,7 +252,15 @@ void bind_report(nb::module_& module) {
       .def_ro("cosine_similarity", &LayerReport::cosine_similarity)
       .def_ro("sqnr_db", &LayerReport::sqnr_db)
       .def_ro("max_abs_error", &LayerReport::max_abs_error)
-      .def_ro("reason", &LayerReport::reason);
+      .def_ro("reason", &LayerReport::reason)
+      .def_prop_ro("transforms", [](const LayerReport& report) { return report.extras.transforms; })
+      .def_prop_ro("hadamard_block",
+                   [](const LayerReport& report) { return report.extras.hadamard_block; })
+      .def_prop_ro("rank", [](const LayerReport& report) { return report.extras.rank; })
+      .def_prop_ro("bias_groups",
+                   [](const LayerReport& report) { return report.extras.bias_groups; })
+      .def_prop_ro("act_bits", [](const LayerReport& report) { return report.extras.act_bits; })
+      .def_prop_ro("act_mode", [](const LayerReport& report) { return report.extras.act_mode; });
 }
 
 }  // namespace
@@ -207,6 +275,8 @@ void bind_tensors(nb::module_& module) {
       .def("report", report, "index"_a, nb::rv_policy::reference_internal)
       .def("dequantize", dequantize, "index"_a, "dtype"_a, "as_torch"_a)
       .def("read_packed", read_packed, "index"_a)
+      .def("read_extras", read_extras, "index"_a)
+      .def("time_groups", time_groups, "component"_a)
       .def("read_codes", read_codes, "index"_a)
       .def(
           "read_scales",

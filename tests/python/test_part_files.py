@@ -13,6 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "part_v1.parquet"
+EXTRAS = GOLDEN.with_name("part_v1_extras.parquet")
 FORMAT = ROOT / "arrow_quant" / "io" / "FORMAT.md"
 
 
@@ -49,6 +50,22 @@ def slow_decode(row: dict[str, Any]) -> np.ndarray:
     return out
 
 
+def slow_undo(weights: np.ndarray, row: dict[str, Any], block_0: dict[str, Any]) -> np.ndarray:
+    """By matrices, in double precision."""
+
+    def bf16(data: bytes) -> np.ndarray:
+        words = np.frombuffer(data, np.uint16).astype(np.uint32)
+        return (words << 16).view(np.float32).astype(np.float64)
+
+    size, rank, cols = row["hadamard_block"], row["rank"], weights.shape[1]
+    signs = [[(-1) ** (i & j).bit_count() for j in range(size)] for i in range(size)]
+    rotation = np.kron(np.eye(cols // size), np.array(signs) / np.sqrt(size))
+    u = bf16(row["low_rank_u"]).reshape(-1, rank)
+    v = bf16(block_0["low_rank_v"]).reshape(rank, cols)
+    assert row["transforms"] == ["hadamard", "low_rank", "input_scale"]
+    return np.asarray((weights @ rotation + u @ v) / np.array(block_0["input_scale"]))
+
+
 def test_the_columns_are_those_of_the_documentation() -> None:
     assert pq.read_schema(GOLDEN).names == documented_columns()
 
@@ -79,7 +96,22 @@ def test_the_reader_of_the_documentation_decodes(rows: list[dict[str, Any]]) -> 
     quantized = [row for row in rows if row["quant_type"] != "none"]
     assert {row["bit_width"] for row in quantized} == {2, 4, 8}
     for row in quantized:
-        np.testing.assert_array_equal(names["decode"](row), slow_decode(row), row["layer_name"])
+        decoded = names["decode"](row, row)
+        np.testing.assert_array_equal(decoded, slow_decode(row), row["layer_name"])
+
+
+def test_the_reader_of_the_documentation_undoes_transforms() -> None:
+    code = re.search(r"```python\n(.*?)```", FORMAT.read_text(), re.DOTALL)
+    assert code is not None
+    names: dict[str, Any] = {}
+    exec(code[1], names)  # the documentation is the code under test
+    rows = [row for row in pq.read_table(EXTRAS).to_pylist() if row["transforms"]]
+    first = {row["layer_name"]: row for row in rows if row["block_index"] == 0}
+    assert [row["block_index"] for row in rows] == [0, 0, 0, 1]
+    for row in rows:
+        block_0 = first[row["layer_name"]]
+        weights = slow_undo(slow_decode(row).astype(np.float64), row, block_0)
+        np.testing.assert_allclose(names["decode"](row, block_0), weights, rtol=1e-5, atol=1e-6)
 
 
 def test_codes_are_a_slice_at_the_end_of_their_column_chunk(rows: list[dict[str, Any]]) -> None:
