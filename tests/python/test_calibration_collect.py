@@ -270,3 +270,17 @@ def test_sums_beyond_the_memory_lie_in_files_and_are_the_same(out: Path, tmp_pat
     assert result["mapped_bytes"] > 1e6
     assert mapped.read_bytes() == out.read_bytes()
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_wrapper_around_forward_does_not_hide_the_timestep(out: Path) -> None:
+    model = mlp()
+    forward = model.forward
+    model.forward = lambda *args, **kwargs: forward(*args, **kwargs)
+    given = [{"args": (call["x"], call["timestep"])} for call in calls()]
+    collect(model, given, out=out)
+    assert [s["timestep"] for s in read(out).time_axis] == [900, 500, 100]
+
+
+def test_xtx_that_does_not_fit_in_memory_is_warned_of(out: Path) -> None:
+    result, _ = collected(out, max_memory_mb=1)
+    assert any("XᵀX takes 2 MB" in warning for warning in result["warnings"])

@@ -125,6 +125,53 @@ def test_prompts_are_repeated_and_branches_found(out: Path) -> None:
     assert [step.n_rows for step in layer.steps.values()] == [16 * 4, 2 * 16 * 4, 2 * 16 * 4]
 
 
+class RisingPipeline(PromptPipeline):
+    """Tells its model the time that has passed, from 0 for noise to 1 for the result."""
+
+    def __init__(self, unet: Any, unet_2: Any, scheduler: Any) -> None:
+        super(PromptPipeline, self).__init__()
+        self.register_modules(unet=unet, unet_2=unet_2, scheduler=scheduler)
+
+    def __call__(self, batch_size: int, num_inference_steps: int, generator: Any) -> Any:
+        x = torch.cat([torch.randn((1, 3, 8, 8), generator=g) for g in generator])
+        self.scheduler.set_timesteps(num_inference_steps)
+        for t in self.scheduler.timesteps:
+            model = self.unet if t > 500 else self.unet_2
+            noise = model(x, (1000 - t) / 1000).sample
+            x = self.scheduler.step(noise, t, x).prev_sample
+
+
+def rising_pipeline() -> Any:
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler()
+    return RisingPipeline(small_unet(), small_unet(), scheduler)
+
+
+def test_a_timestep_that_rises_is_found_out(out: Path) -> None:
+    pipe = rising_pipeline()
+    result = collect(pipe, out=out, steps=5, samples=9, layers=["mid_block"], hessian=False)
+    data = read(out)
+    assert result["num_trajectories"] == 9
+    times = [s["timestep"] for s in data.time_axis]
+    assert times == sorted(times)
+    assert [s["log_snr"] for s in data.time_axis] == pytest.approx(
+        [max(-20, 2 * np.log(t / (1 - t))) if t else -20 for t in times], rel=1e-4
+    )
+    assert result["warnings"] == ["not collected: unet_2; collect again with component="]
+    again = out.with_name("again.parquet")
+    options = {"scheduler": pipe.scheduler, "smaller_is_noisier": True, "component": "unet"}
+    collect(pipe.unet, load_inputs(out), out=again, layers=["mid_block"], hessian=False, **options)
+    assert again.read_bytes() == out.read_bytes()
+
+
+def test_a_pipeline_with_two_models_collects_the_one_that_is_named(out: Path) -> None:
+    pipe = rising_pipeline()
+    result = collect(pipe, out=out, steps=5, samples=4, component="unet_2", hessian=False)
+    assert result["component"] == "unet_2"
+    assert all(s["timestep"] >= 0.5 for s in read(out).time_axis)
+    with pytest.raises(ConfigurationError, match="component = 'unet_3'"):
+        collect(pipe, out=out, component="unet_3")
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

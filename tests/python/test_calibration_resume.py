@@ -184,6 +184,17 @@ def test_other_settings_start_over_with_a_warning(
     assert any(f"different are: {named}" in warning for warning in result["warnings"])
 
 
+def test_other_weights_start_over(tmp_path: Path) -> None:
+    out = tmp_path / "calibration.parquet"
+    with pytest.raises(KeyboardInterrupt):
+        collect(mlp(), interrupted(4), out=out)
+    model = mlp()
+    model.out.weight.data += 1
+    result = collect(model, list(calls()), out=out)
+    assert result["resumed_calls"] == 0
+    assert any("different are: weights" in warning for warning in result["warnings"])
+
+
 def test_other_inputs_are_refused_with_the_remedy(tmp_path: Path, whole: bytes) -> None:
     out = tmp_path / "calibration.parquet"
     with pytest.raises(KeyboardInterrupt):

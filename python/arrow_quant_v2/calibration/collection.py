@@ -9,7 +9,7 @@ from typing import Any
 
 from arrow_quant_v2.calibration.layers import LayerChoice
 from arrow_quant_v2.calibration.noise_levels import noise_levels
-from arrow_quant_v2.calibration.pipeline import denoiser_of, is_pipeline, run_pipeline
+from arrow_quant_v2.calibration.pipeline import denoiser_of, is_pipeline, others_like, run_pipeline
 from arrow_quant_v2.calibration.require import require
 from arrow_quant_v2.calibration.run import CollectionRun, RunOptions
 from arrow_quant_v2.errors import ConfigurationError
@@ -32,6 +32,7 @@ def collect(
     hessian: bool = True,
     seed: int = 0,
     guidance_branches: int | None = None,
+    smaller_is_noisier: bool | None = None,
     first_trajectory: int = 0,
     scheduler: Any = None,
     beta_schedule: str | None = None,
@@ -75,6 +76,8 @@ def collect(
         Decides which rows are stored, and the noise of a pipeline.
     guidance_branches : int, optional
         How many branches lie in one batch, one after the other; found out for pipelines.
+    smaller_is_noisier : bool, optional
+        Whether the timestep rises from noise to result; found out for pipelines, otherwise False.
     first_trajectory : int
         Number of the first, so that files from several runs can be merged.
     scheduler : object, mapping, str or os.PathLike, optional
@@ -95,7 +98,8 @@ def collect(
     resume : bool
         Whether to go on where an interrupted collection with the same settings stopped.
     component : str, optional
-        The model's subfolder in its pipeline, "transformer"; found out for pipelines.
+        The model's subfolder in its pipeline, "transformer"; of a pipeline that has several, which
+        one to collect.
 
     Returns
     -------
@@ -130,6 +134,7 @@ def collect(
         hessian=hessian,
         seed=seed,
         guidance_branches=guidance_branches and _positive("guidance_branches", guidance_branches),
+        smaller_is_noisier=smaller_is_noisier,
         first_trajectory=_positive("first_trajectory", first_trajectory, 0),
         mask_token_id=mask_token_id,
         max_memory_mb=_positive("max_memory_mb", max_memory_mb, 0),
@@ -141,8 +146,7 @@ def collect(
         how={},
     )
     if is_pipeline(model):
-        name, denoiser = denoiser_of(model)
-        options.component = component if component is not None else name
+        options.component, denoiser = denoiser_of(model, component)
         levels = noise_levels(scheduler or model.scheduler, beta_schedule)
         options.how = {
             "steps": _positive("steps", steps),
@@ -150,6 +154,8 @@ def collect(
             "prompts": None if prompts is None else [str(prompt) for prompt in prompts],
         }
         run = CollectionRun(denoiser, options, levels)
+        if others := others_like(model, options.component):
+            run.warn(f"not collected: {', '.join(others)}; collect again with component=")
         return run.collect(lambda: run_pipeline(model, run, prompts, steps, samples, seed))
     run = CollectionRun(model, options, noise_levels(scheduler, beta_schedule))
     run.levels_are_assumed = scheduler is None and beta_schedule is None

@@ -32,6 +32,7 @@ class Settings:
     hessian: bool
     share_inputs: bool
     guidance_branches: int | None
+    smaller_is_noisier: bool | None
     first_trajectory: int
     mask_token_id: int | None
 
@@ -98,6 +99,7 @@ class Collector:
         axis = self._axis_for(model_call)
         begins, same_step = self._relation(model_call)
         self.clean = False
+        self._watch_direction(model_call)
         trajectory, visit = self.trajectories.place(model_call.batch, begins, same_step)
         places = axis.add(model_call.time)
         if places is not None and places != list(range(len(places))):
@@ -119,6 +121,12 @@ class Collector:
             model_call.time,
             masked,
         )
+
+    @property
+    def smaller_is_noisier(self) -> bool:
+        """Whether the timestep rises from noise to result."""
+        said = self.settings.smaller_is_noisier
+        return self.trajectories.rises > 0 if said is None else said
 
     def end_call(self) -> None:
         """Count the call."""
@@ -151,6 +159,8 @@ class Collector:
         if self.sharing.see(layer, x):
             return
         x = x.detach()
+        if x.device.type == "mps":  # which has no float64
+            x = x.cpu()
         self._check_finite(layer, x)
         rows = layer.rows_of(x)
         self._warn_of_shape(layer, rows, call)
@@ -178,6 +188,12 @@ class Collector:
             )
         return self.axis
 
+    def _watch_direction(self, now: ModelCall) -> None:
+        """Compare timesteps within a set whose beginning and end are known."""
+        known, last = self.trajectories, self.last_call
+        if known.fixed_size and known.size and last is not None and now.kind == "timestep":
+            known.rises += int(np.sign(now.time.mean() - last.time.mean()))
+
     def _relation(self, now: ModelCall) -> tuple[bool, bool]:
         """Return whether a call begins new trajectories, and whether it repeats a step."""
         last = self.last_call
@@ -189,7 +205,10 @@ class Collector:
             mask = self.settings.mask_token_id
             goes_on = (last.tokens == mask) | (now.tokens == last.tokens)
             return not goes_on.all(), bool((now.time == last.time).all())
-        return bool((now.time > last.time).any()), bool((now.time == last.time).all())
+        rises = now.time > last.time
+        if self.settings.smaller_is_noisier:
+            rises = now.time < last.time
+        return bool(rises.any()), bool((now.time == last.time).all())
 
     def _count(self, data: LayerData, rows: LayerInput, part: StepRows, call: Call) -> None:
         statistics = data.step(part.step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,8 @@ class LayerData:
             arrays |= {f"{number}/{name}": a for name, a in statistics.arrays().items()}
         with path.open("wb") as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]
+            file.flush()
+            os.fsync(file.fileno())
 
     def restore(self, path: Path) -> None:
         """Take over what `save` wrote."""

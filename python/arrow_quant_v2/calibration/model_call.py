@@ -42,7 +42,7 @@ class ModelCall:
 
 
 def read_call(
-    forward: Callable[..., Any],
+    model: Any,
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
     mask_token_id: int | None,
@@ -51,8 +51,8 @@ def read_call(
 
     Parameters
     ----------
-    forward : callable
-        The model's forward, whose signature names positional arguments.
+    model : torch.nn.Module
+        Its forward's signature names positional arguments.
     args, kwargs
         What it is called with.
     mask_token_id : int or None
@@ -63,7 +63,7 @@ def read_call(
     ConfigurationError
         If the timestep's shape does not fit the batch, or it is not finite.
     """
-    named = _named(forward, args, kwargs)
+    named = _named(_forward(model), args, kwargs)
     time_name = _time_name(named)
     first = _first_batched(named, time_name)
     batch = _batch(first)
@@ -77,6 +77,15 @@ def read_call(
         fraction = (tokens == mask_token_id).mean(axis=1)
         return ModelCall(batch, tensor, "masked_fraction", "", np.round(fraction * 20) / 20, tokens)
     return ModelCall(batch, tensor, "none", "", np.zeros(batch))
+
+
+def _forward(model: Any) -> Callable[..., Any]:
+    """Return the forward that names its parameters, where a wrapper only hands them on."""
+    forward: Callable[..., Any] = model.forward
+    kinds = {p.kind for p in inspect.signature(forward).parameters.values()}
+    if kinds <= {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}:
+        forward = type(model).forward.__get__(model)
+    return forward
 
 
 def _named(

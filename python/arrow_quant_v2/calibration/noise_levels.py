@@ -22,7 +22,7 @@ ASSUMED_STEPS = 1000
 
 
 class NoiseLevels:
-    """How noisy a sample is at a timestep; larger timesteps are noisier.
+    """How noisy a sample is at a timestep; larger timesteps are noisier, unless it is said.
 
     Attributes
     ----------
@@ -30,11 +30,16 @@ class NoiseLevels:
         Where the levels came from.
     """
 
-    def __init__(self, schedule: str, log_snr: Callable[[Floats, bool], Floats]) -> None:
+    def __init__(
+        self, schedule: str, log_snr: Callable[[Floats, bool], Floats], last: float = 0.0
+    ) -> None:
         self.schedule = schedule
         self._log_snr = log_snr
+        self._last = last  # the noisiest timestep, unless they are fractions
 
-    def log_snr_of(self, all_times: Floats) -> Callable[[Floats], Floats]:
+    def log_snr_of(
+        self, all_times: Floats, smaller_is_noisier: bool = False
+    ) -> Callable[[Floats], Floats]:
         """Return the function from timesteps to ln(ᾱ / (1 − ᾱ)), cut off at ±20.
 
         Parameters
@@ -42,10 +47,15 @@ class NoiseLevels:
         all_times : ndarray of float64
             All timesteps of a collection: if none is above 1, and some are fractions, they are
             parts of the whole time.
+        smaller_is_noisier : bool
+            Whether the model is given the time that has passed instead of that to come.
         """
         fractions = _are_fractions(all_times)
+        whole = 1.0 if fractions else self._last
 
         def log_snr(times: Floats) -> Floats:
+            if smaller_is_noisier:
+                times = whole - times
             with np.errstate(divide="ignore", over="ignore"):
                 levels: Floats = np.clip(self._log_snr(times, fractions), -LIMIT, LIMIT)
                 return levels
@@ -80,10 +90,10 @@ def noise_levels(scheduler: Any = None, beta_schedule: str | None = None) -> Noi
     if "EDM" in name or name == "CosineDPMSolverMultistepScheduler":
         return NoiseLevels(name, lambda times, _: -8 * times)  # c_noise = ln(σ) / 4
     if _is_flow(name, config):
-        return NoiseLevels(name, lambda times, fractions: _of_flow(times, fractions, total))
+        return NoiseLevels(name, lambda times, fractions: _of_flow(times, fractions, total), total)
     alpha_bar = _alphas_cumprod(scheduler)
     if alpha_bar is not None:
-        return NoiseLevels(name, lambda times, fractions: _of_alphas(times, fractions, alpha_bar))
+        return _from_alphas(name, alpha_bar)
     raise ConfigurationError(
         f"scheduler: the noise levels of {name} are not known; pass a scheduler with "
         "alphas_cumprod or of flow matching, or beta_schedule='linear' or 'cosine' without one"
@@ -117,7 +127,15 @@ def _assumed(beta_schedule: str | None) -> NoiseLevels:
         )
     label = f"{name} betas over {ASSUMED_STEPS} steps"
     schedule = label if beta_schedule else f"assumed: {label}"
-    return NoiseLevels(schedule, lambda times, fractions: _of_alphas(times, fractions, alpha_bar))
+    return _from_alphas(schedule, alpha_bar)
+
+
+def _from_alphas(schedule: str, alpha_bar: Floats) -> NoiseLevels:
+    return NoiseLevels(
+        schedule,
+        lambda times, fractions: _of_alphas(times, fractions, alpha_bar),
+        len(alpha_bar) - 1,
+    )
 
 
 def _linear_alphas() -> Floats:

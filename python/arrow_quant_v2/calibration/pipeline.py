@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -24,15 +25,25 @@ def is_pipeline(model: Any) -> bool:
     return hasattr(model, "components") and hasattr(model, "scheduler") and callable(model)
 
 
-def denoiser_of(pipe: Any) -> tuple[str, Any]:
+def denoiser_of(pipe: Any, component: str | None = None) -> tuple[str, Any]:
     """Return name and module of what a pipeline denoises with.
+
+    Parameters
+    ----------
+    pipe : diffusers.DiffusionPipeline
+    component : str, optional
+        Its name, where the pipeline has several ("transformer_2").
 
     Raises
     ------
     ConfigurationError
-        If there is none of a known name.
+        If there is none of that name, or of a known one.
     """
-    for name in _DENOISERS:
+    if component is not None and getattr(pipe, component, None) is None:
+        raise ConfigurationError(
+            f"component = {component!r}: {type(pipe).__name__} has {sorted(pipe.components)}"
+        )
+    for name in _DENOISERS if component is None else (component,):
         module = getattr(pipe, name, None)
         if module is not None:
             return name, module
@@ -40,6 +51,16 @@ def denoiser_of(pipe: Any) -> tuple[str, Any]:
         f"model: {type(pipe).__name__} has neither a transformer nor a unet among "
         f"{sorted(pipe.components)}; pass the model itself, with sampler="
     )
+
+
+def others_like(pipe: Any, component: str) -> list[str]:
+    """Return further denoisers, which a collection of `component` leaves out."""
+    pattern = re.compile(f"({'|'.join(_DENOISERS)})(_[0-9]+)?")
+    return [
+        name
+        for name, module in pipe.components.items()
+        if module is not None and name != component and pattern.fullmatch(name)
+    ]
 
 
 def run_pipeline(
@@ -60,7 +81,7 @@ def run_pipeline(
     import torch
 
     accepted = inspect.signature(pipe.__call__).parameters
-    _, denoiser = denoiser_of(pipe)
+    denoiser = run.model
     first = run.collector.settings.first_trajectory
     given = _conditions(pipe, denoiser, accepted, prompts, samples, seed)
     with _quiet(pipe):

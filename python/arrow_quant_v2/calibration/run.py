@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from arrow_quant_v2 import _build_info
 from arrow_quant_v2.calibration.arena import Arena
-from arrow_quant_v2.calibration.call import EVERY, REMAINDER
 from arrow_quant_v2.calibration.checkpoint import Checkpoint
 from arrow_quant_v2.calibration.collector import Collector, Settings
-from arrow_quant_v2.calibration.file import FORMAT_VERSION, CalibrationWriter, layer_rows
+from arrow_quant_v2.calibration.file import CalibrationWriter, layer_rows
 from arrow_quant_v2.calibration.hooks import watched
 from arrow_quant_v2.calibration.inputs import InputRecorder, inputs_path
 from arrow_quant_v2.calibration.interrupt import DeferredInterrupt
 from arrow_quant_v2.calibration.layer_data import MAX_XTX_COLS
-from arrow_quant_v2.calibration.layers import LayerChoice, choose_layers
+from arrow_quant_v2.calibration.layers import Layer, LayerChoice, choose_layers
+from arrow_quant_v2.calibration.metadata import collected_metadata, shortcomings
 from arrow_quant_v2.calibration.model_call import read_call
-from arrow_quant_v2.calibration.noise_levels import NoiseLevels, of_masked_fraction, of_sigma
+from arrow_quant_v2.calibration.noise_levels import NoiseLevels
 from arrow_quant_v2.errors import ConfigurationError
 
 _log = logging.getLogger("arrow_quant_v2")
@@ -40,6 +37,7 @@ class RunOptions:
     hessian: bool
     seed: int
     guidance_branches: int | None
+    smaller_is_noisier: bool | None
     first_trajectory: int
     mask_token_id: int | None
     max_memory_mb: int
@@ -56,6 +54,7 @@ class CollectionRun:
 
     Attributes
     ----------
+    model : torch.nn.Module
     skipped : int
         Calls that an interrupted run had counted before.
     seen : int
@@ -65,7 +64,7 @@ class CollectionRun:
     """
 
     def __init__(self, model: Any, options: RunOptions, levels: NoiseLevels) -> None:
-        self._model = model
+        self.model = model
         self._options = options
         self._levels = levels
         self.levels_are_assumed = False
@@ -83,6 +82,7 @@ class CollectionRun:
             options.hessian,
             options.share_inputs,
             options.guidance_branches,
+            options.smaller_is_noisier,
             options.first_trajectory,
             mask,
         )
@@ -97,6 +97,7 @@ class CollectionRun:
             | {
                 "model_class": type(model).__name__,
                 "layers": {layer.name: list(layer.module.weight.shape) for layer in layers},
+                "weights": _weights_digest(layers),
                 "keep_inputs": options.keep_inputs,
                 "component": options.component,
             },
@@ -117,7 +118,7 @@ class CollectionRun:
         self._announce_hessian()
         self._resume()
         try:
-            with self._interrupt, watched(self._model, self.collector, self._begin, self._end):
+            with self._interrupt, watched(self.model, self.collector, self._begin, self._end):
                 drive()
                 self._check_skipped()
         except BaseException:
@@ -130,13 +131,15 @@ class CollectionRun:
                 "the model was not called once: give inputs, or a sampler that runs the model that "
                 "it is given"
             )
+        if self._checkpoint.is_due():  # writing may take a while, and be interrupted
+            self._save_state()
         return self._write()
 
     def call_with(self, inputs: Iterable[Mapping[str, Any]]) -> None:
         """Call the model with each of the inputs."""
         self._compare_data = True
-        total = len(inputs) if isinstance(inputs, Sequence) else 0
-        device = next((p.device for p in self._model.parameters()), None)
+        total = len(inputs) if isinstance(inputs, Sized) else 0
+        device = next((p.device for p in self.model.parameters()), None)
         for number, given in enumerate(inputs):
             self.report(f"call {number + 1}", number / total if total else 0.0)
             kwargs = _on_device(dict(given), device)
@@ -146,7 +149,7 @@ class CollectionRun:
                 self._begin(args, kwargs)
                 self._end()
             else:
-                self._model(*args, **kwargs)
+                self.model(*args, **kwargs)
 
     def begin_set(self, size: int) -> bool:
         """Begin `size` new trajectories; return False where an interrupted run has done them."""
@@ -166,7 +169,7 @@ class CollectionRun:
 
     def _begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._interrupt.hold()
-        call = read_call(self._model.forward, args, kwargs, self.collector.settings.mask_token_id)
+        call = read_call(self.model, args, kwargs, self.collector.settings.mask_token_id)
         shape = () if call.first is None else tuple(call.first.shape)
         self._digest = zlib.crc32(repr((shape, call.time.tolist())).encode(), self._digest)
         if self._compare_data and call.first is not None:
@@ -213,7 +216,7 @@ class CollectionRun:
             _log.info("going on after %d calls of an interrupted collection", self.skipped)
             return
         if found:
-            self._warn(
+            self.warn(
                 f"an interrupted collection of other settings was dropped; different are: {found}"
             )
         self._checkpoint.clear()
@@ -232,9 +235,16 @@ class CollectionRun:
             len(collected),
             size / 1e6,
         )
+        needed = sum(4 * data.cols**2 for data in collected)
+        if needed > self._options.max_memory_mb << 20:
+            self.warn(
+                f"XᵀX takes {needed / 1e6:.0f} MB while collecting, more than max_memory_mb = "
+                f"{self._options.max_memory_mb}: it is summed in files, which is slow; raise "
+                "max_memory_mb, or collect in several runs with layers="
+            )
         for name, data in self.collector.data.items():
             if not data.hessian:
-                self._warn(
+                self.warn(
                     f"{name}: XᵀX of {data.cols} columns does not fit in the file; at most "
                     f"{MAX_XTX_COLS} do"
                 )
@@ -242,7 +252,13 @@ class CollectionRun:
     def _write(self) -> dict[str, Any]:
         collector, out = self.collector, self._options.out
         collector.finish()
-        metadata, places = self._metadata()
+        metadata, places, warnings = collected_metadata(
+            collector,
+            self._levels,
+            component=self._options.component,
+            model_class=type(self.model).__name__,
+            levels_are_assumed=self.levels_are_assumed,
+        )
         self.report("writing the file", 1.0)
         hessian_bytes = 0
         with CalibrationWriter(out, metadata) as writer:
@@ -253,7 +269,8 @@ class CollectionRun:
                 hessian_bytes += 0 if rows.xtx is None else rows.xtx.nbytes
                 writer.write(rows)
         kept = self._write_inputs()
-        self._warn_of_little()
+        for text in [*warnings, *shortcomings(collector)]:
+            self.warn(text)
         mapped = self._arena.mapped_bytes
         self._checkpoint.clear()
         _log.info("wrote '%s': %.1f MB", out, out.stat().st_size / 1e6)
@@ -275,41 +292,6 @@ class CollectionRun:
             "warnings": list(collector.warnings),
         }
 
-    def _metadata(self) -> tuple[dict[str, Any], list[int]]:
-        axis = self.collector.axis
-        assert axis is not None  # there was a call
-        schedule, log_snr = self._levels.schedule, self._levels.log_snr_of(axis.all_times())
-        if axis.kind == "masked_fraction":
-            schedule, log_snr = "logit of the unmasked fraction", of_masked_fraction
-        elif axis.kind == "none":
-            schedule, log_snr = "no time", np.zeros_like
-        elif self.levels_are_assumed and self.collector.time_name in ("sigma", "sigmas"):
-            schedule, log_snr = "sigma, the noise added to the sample", of_sigma
-        elif self.levels_are_assumed:
-            self._warn(
-                "no scheduler was given, so log-SNR is that of "
-                f"{schedule.removeprefix('assumed: ')}; pass scheduler= or beta_schedule="
-            )
-        described, places = axis.described(log_snr, schedule)
-        trajectories, settings = self.collector.trajectories, self.collector.settings
-        return {
-            "format_version": FORMAT_VERSION,
-            "tool_version": _build_info.VERSION,
-            "source": "collected",
-            "component": self._options.component,
-            "model_class": type(self._model).__name__,
-            "time_axis": described,
-            "num_trajectories": trajectories.count,
-            "trajectory_ranges": [[trajectories.first, trajectories.next]],
-            "validation": {"every": EVERY, "remainder": REMAINDER},
-            "guidance_branches": trajectories.guidance_branches(),
-            "num_calls": self.collector.calls,
-            "seed": settings.seed,
-            "rows_per_step": settings.rows_per_step,
-            "validation_rows_per_step": settings.validation_rows_per_step,
-            "hessian": settings.hessian,
-        }, places
-
     def _write_inputs(self) -> Path | None:
         path = inputs_path(self._options.out)
         if self._inputs is not None and not self._inputs.problem:
@@ -317,29 +299,23 @@ class CollectionRun:
             return path
         path.unlink(missing_ok=True)  # those of another collection do not belong to this file
         if self._inputs is not None:
-            self._warn(f"the inputs of the model were not kept: {self._inputs.problem}")
+            self.warn(f"the inputs of the model were not kept: {self._inputs.problem}")
         return None
 
-    def _warn_of_little(self) -> None:
-        trajectories = self.collector.trajectories
-        numbers = range(trajectories.first, trajectories.next)
-        if not any(number % EVERY == REMAINDER for number in numbers):
-            self._warn(
-                f"{trajectories.count} trajectories, and none of them held out: what is calibrated "
-                "cannot be validated; collect at least 4"
-            )
-        unused = [
-            name
-            for name, data in self.collector.data.items()
-            if not data.steps and name not in self.collector.sharing.aliases
-        ]
-        if unused:
-            self._warn(f"layers that no call used: {', '.join(unused)}")
-
-    def _warn(self, text: str) -> None:
+    def warn(self, text: str) -> None:
+        """Log a warning, and put it into the result."""
         if text not in self.collector.warnings:
             self.collector.warnings.append(text)
             _log.warning("%s", text)
+
+
+def _weights_digest(layers: Sequence[Layer]) -> int:
+    """Return a hash of some weights of each layer, which tells one model from another."""
+    digest = 0
+    for layer in layers:
+        some = layer.module.weight.detach().flatten()[:256].float().cpu().numpy()
+        digest = zlib.crc32(some, digest)
+    return digest
 
 
 def _packed_bytes(cols: int) -> int:
@@ -358,6 +334,6 @@ def _on_device(value: Any, device: Any) -> Any:
         return value if device is None or value.device == device else value.to(device)
     if isinstance(value, dict):
         return {key: _on_device(item, device) for key, item in value.items()}
-    if isinstance(value, list | tuple):
+    if type(value) in (list, tuple):
         return type(value)(_on_device(item, device) for item in value)
     return value

@@ -60,7 +60,10 @@ class TimeAxis:
         return [self._number(times[0]) for times in old]
 
     def described(
-        self, log_snr: Callable[[NDArray[np.float64]], NDArray[np.float64]], schedule: str
+        self,
+        log_snr: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+        schedule: str,
+        smaller_is_noisier: bool = False,
     ) -> tuple[dict[str, Any], list[int]]:
         """Return the `time_axis` of a file's metadata, and the place of each step in it.
 
@@ -70,12 +73,15 @@ class TimeAxis:
             From timesteps to log-SNR.
         schedule : str
             Where that came from.
+        smaller_is_noisier : bool
         """
         means = []
         for times in self.bins:
             values = np.array(times, np.float64)
             means.append((float(log_snr(values).mean()), float(values.mean())))
-        order = list(reversed(range(len(means))))  # larger timesteps are noisier
+        order = list(range(len(means)))
+        if not smaller_is_noisier:
+            order.reverse()
         steps = [{"timestep": means[i][1], "log_snr": means[i][0]} for i in order]
         return {"kind": self.kind, "schedule": schedule, "steps": steps}, order
 

@@ -37,6 +37,7 @@ class Trajectories:
     found_branches: int = 1
     pairs: bool = True  # each timestep came in exactly two calls, so far
     fixed_size: int = 0  # samples of the next set, where the caller knows
+    rises: int = 0  # within such sets: calls with a larger timestep than before, less the others
 
     def begin_set(self, size: int = 0) -> None:
         """Let the next call begin new trajectories, `size` of them if that is known."""
