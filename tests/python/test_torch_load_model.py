@@ -83,14 +83,14 @@ def seeded_net() -> Net:
     return Net().eval()
 
 
-@pytest.fixture(params=[2, 4, 8])
-def net_path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    return quantized(seeded_net(), tmp_path, bit_width=request.param)
+@pytest.fixture(scope="module", params=[2, 4, 8])
+def net_path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return quantized(seeded_net(), tmp_path_factory.mktemp("net"), bit_width=request.param)
 
 
-@pytest.fixture
-def int4_path(tmp_path: Path) -> Path:
-    return quantized(seeded_net(), tmp_path)
+@pytest.fixture(scope="module")
+def int4_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return quantized(seeded_net(), tmp_path_factory.mktemp("int4"))
 
 
 def test_layers_with_packed_weights_compute_what_dense_ones_compute(net_path: Path) -> None:
@@ -378,6 +378,25 @@ def test_a_transformer_of_diffusers_runs(dit_path: Path) -> None:
     with torch.no_grad():
         expected = dense(empty_dit(), dit_path)(**inputs).sample
         assert torch.equal(model(**inputs).sample, expected)
+
+
+def test_buffers_that_a_class_computes_come_back_from_the_meta_device(dit_path: Path) -> None:
+    model = load_model(empty_dit("meta"), dit_path, dtype=torch.float16)
+    expected = empty_dit().pos_embed.pos_embed
+    assert torch.equal(model.pos_embed.pos_embed, expected.half())
+
+
+def test_buffers_that_nobody_can_compute_are_told_by_name(int4_path: Path) -> None:
+    with torch.device("meta"):
+        model = Net()
+        model.register_buffer("table", torch.zeros(3), persistent=False)
+    with pytest.raises(MetadataError, match="table of Net lie on the meta device"):
+        load_model(model, int4_path)
+
+
+def test_a_model_is_loaded_once(int4_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="this Net holds packed weights already"):
+        load_model(load_model(Net(), int4_path), int4_path)
 
 
 def test_another_component_is_refused_with_those_that_are_there(dit_path: Path) -> None:

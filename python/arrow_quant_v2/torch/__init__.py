@@ -8,6 +8,8 @@
 
 from __future__ import annotations
 
+import importlib.util as _importlib_util
+
 try:
     import torch as _torch  # noqa: F401
 except ImportError as _error:
@@ -23,6 +25,13 @@ from arrow_quant_v2.torch.layers import (
 )
 from arrow_quant_v2.torch.loading import load_model
 from arrow_quant_v2.torch.packed_weight import cache_weights
+from arrow_quant_v2.torch.timesteps import timestep
+
+# Importing this package makes diffusers' from_pretrained know quantized models.
+if _importlib_util.find_spec("diffusers") is not None:
+    from arrow_quant_v2.torch.diffusers_loading import register as _register
+
+    _register()
 
 __all__ = [
     "QuantizedConv1d",
@@ -31,4 +40,5 @@ __all__ = [
     "QuantizedLinear",
     "cache_weights",
     "load_model",
+    "timestep",
 ]

@@ -4,28 +4,83 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from arrow_quant_v2.load import QuantizedTensor
-from arrow_quant_v2.torch.packed_weight import PackedWeight
+from arrow_quant_v2.time_groups import TimeGroups
+from arrow_quant_v2.torch.moment import Moment
+from arrow_quant_v2.torch.quantized_layer import QuantizedLayer
+
+_CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
-class QuantizedLinear(PackedWeight, nn.Linear):
+class QuantizedLinear(QuantizedLayer, nn.Linear):
     """A linear layer whose weight is packed; `load_model` makes it."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Return input · weightᵀ + bias, [..., out_features] in the input's type."""
-        return F.linear(input, self._dense(input.dtype), _cast(self.bias, input))
+        moments = self._moments()
+        if self.act_bits:
+            output = self._product_of_codes(input, moments, axes=(-1,))
+            output = output if self.bias is None else output + self.bias.to(output.dtype)
+        else:
+            output = F.linear(input, self._dense(input.dtype), _cast(self.bias, input))
+        return self._corrected(output, moments, axes_after=0)
 
 
-class _QuantizedConv(PackedWeight):
+class _QuantizedConv(QuantizedLayer):
     """What the convolutions share; the other base class is the one that it replaces."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the convolution of the input with the weight, in the input's type."""
-        return self._conv_forward(input, self._dense(input.dtype), _cast(self.bias, input))
+        moments = self._moments()
+        axes = len(self.kernel_size)
+        if not self.act_bits:
+            weight, bias = self._dense(input.dtype), _cast(self.bias, input)
+            output = self._conv_forward(input, weight, bias)
+        elif self.transforms:
+            output = self._product_of_patches(input, moments)
+        else:
+            # An input of one sample has no axis of samples.
+            sample = tuple(range(-1 - axes, 0))
+            codes = self._quantize_input(input.float(), moments, sample).to(input.dtype)
+            weight, bias = self._dense(input.dtype), _cast(self.bias, input)
+            output = self._conv_forward(codes, weight, bias)
+        return self._corrected(output, moments, axes_after=axes)
+
+    def _product_of_patches(self, input: Tensor, moments: tuple[Moment, ...]) -> Tensor:
+        """Convolve as a linear layer of patches, since transforms act on the view [out, in·…]."""
+        batched = input.ndim == len(self.kernel_size) + 2
+        patches = self._patches(input if batched else input[None])
+        places = patches.shape[2:]
+        # [samples, groups, places, in·…], and weights as [groups, in·…, out of a group].
+        patches = patches.flatten(2).unflatten(1, (self.groups, -1)).transpose(2, 3)
+        output = self._product_of_codes(patches, moments, axes=(1, 2, 3))
+        output = output.transpose(2, 3).flatten(1, 2).unflatten(2, places)
+        if self.bias is not None:
+            output = output + self.bias.to(output.dtype).reshape(-1, *[1] * len(places))
+        return output if batched else output[0]
+
+    def _patches(self, input: Tensor) -> Tensor:
+        """Return what the kernel sees at each place, [samples, in·kernel, *places]."""
+        taps = math.prod(self.kernel_size)
+        # A convolution per channel with kernels that are 1 at one tap copies the input to there.
+        pick = torch.eye(taps, dtype=input.dtype, device=input.device)
+        pick = pick.reshape(taps, 1, *self.kernel_size).repeat(
+            self.in_channels, *[1] * (1 + len(self.kernel_size))
+        )
+        padding = self.padding
+        if self.padding_mode != "zeros":
+            input = F.pad(input, self._reversed_padding_repeated_twice, mode=self.padding_mode)
+            padding = 0
+        convolve = _CONVOLUTIONS[len(self.kernel_size)]
+        return convolve(
+            input, pick, None, self.stride, padding, self.dilation, groups=self.in_channels
+        )
 
 
 class QuantizedConv1d(_QuantizedConv, nn.Conv1d):
@@ -48,7 +103,7 @@ _CLASSES = (
 )
 
 
-def class_for(module: nn.Module) -> type[PackedWeight] | None:
+def class_for(module: nn.Module) -> type[QuantizedLayer] | None:
     """Return the class that can take the place of `module`; None where there is none.
 
     Subclasses count where they compute what their base computes: those that have its forward, and
@@ -63,8 +118,12 @@ def class_for(module: nn.Module) -> type[PackedWeight] | None:
 
 
 def quantized_layer(
-    module: nn.Module, tensor: QuantizedTensor, device: torch.device, dtype: torch.dtype
-) -> PackedWeight:
+    module: nn.Module,
+    tensor: QuantizedTensor,
+    time_groups: TimeGroups | None,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> QuantizedLayer:
     """Make the layer that takes the place of `module`.
 
     Parameters
@@ -73,13 +132,15 @@ def quantized_layer(
         One for which `class_for` has a class. The new layer shares its bias parameter, mode and
         hooks.
     tensor : QuantizedTensor
-        The weight, of the shape of the module's.
+        The weight, of the shape of the module's, with what belongs to it.
+    time_groups : TimeGroups or None
+        The groups of timesteps that its parameters are for.
     device, dtype
         Where the codes go, and the type that the layer shows as its weight's.
 
     Returns
     -------
-    PackedWeight
+    QuantizedLayer
         The new layer.
     """
     quantized = class_for(module)
@@ -90,7 +151,7 @@ def quantized_layer(
     for registry in ("_parameters", "_buffers", "_non_persistent_buffers_set"):
         layer.__dict__[registry] = module.__dict__[registry].copy()
     layer._parameters.pop("weight")
-    layer._hold(tensor, device, dtype)
+    layer._hold(tensor, time_groups, device, dtype)
     return layer
 
 

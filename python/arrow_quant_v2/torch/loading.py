@@ -16,8 +16,12 @@ from torch import Tensor, nn
 
 from arrow_quant_v2.errors import ConfigurationError, MetadataError, ShapeMismatchError
 from arrow_quant_v2.load import QuantizedModel, QuantizedTensor, load_quantized
+from arrow_quant_v2.time_groups import TimeGroups
+from arrow_quant_v2.torch.empty_model import computed_buffers
 from arrow_quant_v2.torch.layers import class_for, quantized_layer
+from arrow_quant_v2.torch.quantized_layer import QuantizedLayer
 from arrow_quant_v2.torch.tensor_names import TensorNames
+from arrow_quant_v2.torch.timesteps import PickUpTimestep
 
 _LOG = logging.getLogger(__name__)
 _Module = TypeVar("_Module", bound=nn.Module)
@@ -67,7 +71,8 @@ def load_model(
     ModelNotFoundError
         If there is no finished quantized model at `path`.
     ConfigurationError
-        If there is no such component, or it cannot be told which one is meant.
+        If there is no such component, or it cannot be told which one is meant; if the model was
+        loaded before.
     MetadataError
         If model and files do not have the same tensors.
     ShapeMismatchError
@@ -82,11 +87,19 @@ def load_model(
     >>> config = DiTTransformer2DModel.load_config("digits-int4/transformer")
     >>> model = load_model(DiTTransformer2DModel.from_config(config), "digits-int4").eval()
     """
+    if any(isinstance(module, QuantizedLayer) for module in model.modules()):
+        raise ConfigurationError(
+            f"model: this {type(model).__name__} holds packed weights already: build a new one"
+        )
     with load_quantized(path) as source:
         name = _component_for(model, source, component)
         tensors = {t.name: t for t in source.values() if t.component == name}
         where = f"'{os.fspath(path)}'" + (f", component '{name}'" if name else "")
-        _Loader(model, tensors, where, device, dtype).run(strict)
+        groups = source.time_groups(name)
+        _Loader(model, tensors, groups, where, device, dtype).run(strict)
+        layers = [module for module in model.modules() if isinstance(module, QuantizedLayer)]
+        if groups is not None and any(layer.needs_timestep for layer in layers):
+            PickUpTimestep(model, groups)
     return model
 
 
@@ -119,12 +132,14 @@ class _Loader:
         self,
         model: nn.Module,
         tensors: dict[str, QuantizedTensor],
+        time_groups: TimeGroups | None,
         where: str,
         device: str | torch.device | None,
         dtype: torch.dtype | None,
     ) -> None:
         self._model = model
         self._tensors = tensors
+        self._time_groups = time_groups
         self._where = where
         self._device = None if device is None else torch.device(device)
         self._dtype = dtype
@@ -190,7 +205,8 @@ class _Loader:
                 continue
             if tensor.quant_type != "none" and leaf == "weight" and class_for(owner) is not None:
                 old = owner.weight
-                new = quantized_layer(owner, tensor, self._device_of(old), self._dtype_of(old))
+                device, dtype = self._device_of(old), self._dtype_of(old)
+                new = quantized_layer(owner, tensor, self._time_groups, device, dtype)
                 if layer is not None:
                     new._buffers.update(layer._buffers)
                 replaced[id(owner)] = layer = new
@@ -224,15 +240,23 @@ class _Loader:
 
     def _move_the_rest(self) -> None:
         """Bring what is in no file to where the rest is: buffers that the class computes."""
+        if any(buffer.is_meta for buffer in self._model.buffers()):
+            computed = computed_buffers(self._model)
+            for name, buffer in list(self._model.named_buffers()):
+                if buffer.is_meta and name in computed:
+                    owner, _, leaf = name.rpartition(".")
+                    again = computed[name].to(buffer.dtype)
+                    self._model.get_submodule(owner)._buffers[leaf] = again
         left = [name for name, buffer in self._model.named_buffers() if buffer.is_meta]
         left += [name for name, parameter in self._model.named_parameters() if parameter.is_meta]
         if left:
             raise MetadataError(
-                f"{_listed(left)} of {type(self._model).__name__} lie on the meta device and are "
-                f"in no file of {self._where}: build the model with only its parameters there, or "
-                "on the CPU"
+                f"{_listed(left)} of {type(self._model).__name__} lie on the meta device, and are "
+                f"in no file of {self._where}: build the model on the CPU, or with only its "
+                "parameters on the meta device"
             )
-        self._model.to(device=self._device, dtype=self._dtype)
+        # Not the model's own to(): diffusers' warns of casts that nobody asked for.
+        nn.Module.to(self._model, device=self._device, dtype=self._dtype)
 
 
 def _replace(model: nn.Module, replaced: dict[int, nn.Module]) -> None:

@@ -16,9 +16,7 @@ from torch import Tensor, nn
 from arrow_quant_v2.load import QuantizedTensor
 from arrow_quant_v2.torch.codes import decode
 from arrow_quant_v2.torch.lazy_weight import LazyWeight
-
-# Buffers that stay in the type in which they are stored, whatever type the model is cast to.
-_STORED = ("codes", "scales", "offsets", "tensor_scale")
+from arrow_quant_v2.torch.transforms import hadamard, low_rank_product
 
 
 class PackedWeight(nn.Module):
@@ -29,36 +27,65 @@ class PackedWeight(nn.Module):
 
     - ``codes``, uint8 [rows, bytes of a row], or int8 [rows, cols];
     - ``scales`` and ``offsets``, float16 [rows, groups of a row]; no offsets with 8 bits;
-    - ``tensor_scale``, float32 [] or [rows, 1], where it is not 1.
+    - ``tensor_scale``, float32 [] or [rows, 1], where it is not 1;
+    - of transforms: ``input_scale``, float32 [cols]; ``low_rank_u`` [rows, rank] and ``low_rank_v``
+      [rank, cols], bfloat16.
+
+    Those that a layer does not have are None. They stay in their types whatever type the model is
+    cast to.
     """
+
+    _stored: tuple[str, ...] = ()  # names of the buffers that stay in their types
 
     bit_width: int
     group_size: int
     weight_shape: tuple[int, ...]
+    transforms: tuple[str, ...]
+    hadamard_block: int
     codes: Tensor
     scales: Tensor
     offsets: Tensor | None
     tensor_scale: Tensor | None
+    input_scale: Tensor | None
+    low_rank_u: Tensor | None
+    low_rank_v: Tensor | None
 
-    def _hold(self, tensor: QuantizedTensor, device: torch.device, dtype: torch.dtype) -> None:
-        """Take the codes of `tensor` to `device`; show a weight of `dtype`."""
+    def _hold_weight(
+        self, tensor: QuantizedTensor, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        """Take the weight that `tensor` holds to `device`; show it as one of `dtype`."""
         packed = tensor.packed()
         self.bit_width = tensor.bit_width
         self.group_size = tensor.group_size
         self.weight_shape = tensor.shape
+        self.transforms = tensor.transforms
+        self.hadamard_block = tensor.hadamard_block
         self._cache_wanted = False
         self._cache: Tensor | None = None
-        stored: dict[str, Any] = {
-            "codes": packed.codes,
-            "scales": packed.scales,
-            "offsets": packed.offsets if packed.offsets.size else None,
-            "tensor_scale": _common(packed.tensor_scale),
-        }
-        for name, values in stored.items():
-            buffer = None if values is None else torch.from_numpy(values).to(device)
-            self.register_buffer(name, buffer)
+        u, v = tensor.low_rank or (None, None)
+        self._store("codes", packed.codes, device)
+        self._store("scales", packed.scales, device)
+        self._store("offsets", packed.offsets, device)
+        self._store("tensor_scale", _common(packed.tensor_scale), device)
+        self._store("input_scale", tensor.input_scale, device)
+        # bfloat16 in the file, which numpy does not have.
+        self._store("low_rank_u", u, device, torch.bfloat16)
+        self._store("low_rank_v", v, device, torch.bfloat16)
         # No bytes: it follows to(device, dtype) as a weight would.
         self.register_buffer("_like", torch.empty(0, dtype=dtype, device=device), persistent=False)
+
+    def _store(
+        self,
+        name: str,
+        values: np.ndarray[Any, Any] | None,
+        device: torch.device,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        """Make a buffer that stays in its type; None and empty arrays make none."""
+        there = values is not None and values.size > 0
+        buffer = torch.from_numpy(values).to(device, dtype) if there else None
+        self.register_buffer(name, buffer)
+        self._stored += (name,)
 
     @property
     def weight(self) -> Tensor:
@@ -81,7 +108,7 @@ class PackedWeight(nn.Module):
         Tensor
             Of the source's shape. In float32, the bits of `QuantizedTensor.dequantize`.
         """
-        return self._matrix().reshape(self.weight_shape).to(dtype)
+        return self._restore(low_rank_product).to(dtype)
 
     def cache_weight(self, keep: bool = True) -> None:
         """Keep the dequantized weight from the next call on, or forget it."""
@@ -89,12 +116,31 @@ class PackedWeight(nn.Module):
         self._cache = None
 
     def _dense(self, dtype: torch.dtype) -> Tensor:
-        """Return the dequantized weight, from the cache where one is wanted."""
+        """Return the weight that the layer computes with, from the cache where one is wanted."""
         if not self._cache_wanted:
-            return self.dequantize(dtype)
+            return self._decode(dtype)
         if self._cache is None or self._cache.dtype != dtype:
-            self._cache = self.dequantize(dtype)
+            # Kept for calls that want gradients, too.
+            with torch.inference_mode(False), torch.no_grad():
+                self._cache = self._decode(dtype)
         return self._cache
+
+    def _decode(self, dtype: torch.dtype) -> Tensor:
+        """Make the weight that the layer computes with; classes may want another one."""
+        # A matrix product takes the sums of a low-rank part in another order, and far less time.
+        return self._restore(lambda u, v: u.float() @ v.float()).to(dtype)
+
+    def _restore(self, low_rank: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """Decode and undo the transforms: float32, of the source's shape."""
+        matrix = self._matrix()
+        for transform in self.transforms:
+            if transform == "hadamard":
+                matrix = hadamard(matrix, self.hadamard_block)
+            elif transform == "low_rank":
+                matrix = matrix.add_(low_rank(self.low_rank_u, self.low_rank_v))
+            else:
+                matrix = matrix.div_(self.input_scale)
+        return matrix.reshape(self.weight_shape)
 
     def _matrix(self) -> Tensor:
         """Decode to float32 [rows, cols]."""
@@ -110,7 +156,7 @@ class PackedWeight(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> PackedWeight:
         """Move and cast; what is stored moves but keeps its type."""
-        stored = {id(self._buffers.get(name)) for name in _STORED}
+        stored = {id(self._buffers.get(name)) for name in self._stored}
 
         def move(tensor: Tensor) -> Tensor:
             moved = fn(tensor)

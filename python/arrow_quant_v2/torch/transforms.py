@@ -1,4 +1,4 @@
-"""The blocked Walsh-Hadamard transform, as additions."""
+"""Transforms of a weight or of an input: the Walsh-Hadamard transform, and low rank."""
 
 # mypy: disable-error-code="no-any-return"
 
@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 
 
@@ -30,10 +31,20 @@ def hadamard(values: Tensor, block: int) -> Tensor:
     shape = values.shape
     stride = 1
     while stride < block:
-        pairs = values.reshape(-1, 2, stride)
-        first, second = pairs[:, 0], pairs[:, 1]
-        values = pairs.new_empty(pairs.shape)
-        values[:, 0] = first + second
-        values[:, 1] = first - second
+        first, second = values.reshape(-1, 2, stride).unbind(1)
+        values = torch.stack((first + second, first - second), dim=1)
         stride *= 2
     return values.reshape(shape) * (1 / math.sqrt(block))
+
+
+def low_rank_product(u: Tensor, v: Tensor) -> Tensor:
+    """Multiply the factors [rows, rank] and [rank, cols] of a low-rank part.
+
+    In float32, one rank after the other, each product and sum rounded by itself: the bits are those
+    of `QuantizedTensor.dequantize`, whatever order of sums a matrix product would take.
+    """
+    u, v = u.float(), v.float()
+    product = torch.zeros(len(u), v.shape[1], device=u.device)
+    for k in range(len(v)):
+        product.add_(u[:, k, None] * v[k])
+    return product
