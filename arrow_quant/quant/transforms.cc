@@ -12,6 +12,8 @@ constexpr Transform kTransforms[] = {Transform::Hadamard, Transform::LowRank,
                                      Transform::InputScale};
 // Restored between two roundings to half precision.
 constexpr size_t kPieceFloats = size_t{1} << 16;
+// Columns of a low rank that are worked on together.
+constexpr size_t kStripe = 256;
 
 // Sums and differences of elements `stride` apart.
 void butterfly(float* x, size_t count, size_t stride) {
@@ -48,15 +50,32 @@ void small_butterflies(float* x, size_t count) {
   }
 }
 
-// sums[c] = Σ over k of u[k] · v[k, c]
-void low_rank_row(const float* u, const float* v, size_t cols, size_t rank, float* sums) {
-  std::fill_n(sums, cols, 0.0f);
-  for (size_t k = 0; k < rank; ++k) {
-    const float factor = u[k];
-    const float* const row = v + k * cols;
-    for (size_t c = 0; c < cols; ++c) {
-      sums[c] += factor * row[c];
+// Adds the products of `count` ranks to sums, from the first to the last; rows of v are `stride`
+// elements apart.
+template <size_t count>
+void add_products(const float* u, const float* v, size_t stride, size_t cols, float* sums) {
+  for (size_t c = 0; c < cols; ++c) {
+    float sum = sums[c];
+    for (size_t k = 0; k < count; ++k) {
+      sum += u[k] * v[k * stride + c];
     }
+    sums[c] = sum;
+  }
+}
+
+// x[c] ← x[c] + Σ over k of u[k] · v[k, c], for up to kStripe columns.
+void add_low_rank_stripe(const float* u, const float* v, size_t stride, size_t cols, size_t rank,
+                         float* x) {
+  float sums[kStripe] = {};
+  size_t k = 0;
+  for (; k + 4 <= rank; k += 4) {
+    add_products<4>(u + k, v + k * stride, stride, cols, sums);
+  }
+  for (; k < rank; ++k) {
+    add_products<1>(u + k, v + k * stride, stride, cols, sums);
+  }
+  for (size_t c = 0; c < cols; ++c) {
+    x[c] += sums[c];
   }
 }
 
@@ -132,17 +151,16 @@ void divide_columns(float* x, size_t rows, size_t cols, const float* divisor) {
 
 void add_low_rank(float* x, size_t rows, size_t cols, const uint16_t* u, const uint16_t* v,
                   size_t rank, QuantizeScratch& scratch) {
-  scratch.floats.reserve((rank * cols + rank + cols) * sizeof(float));
+  scratch.floats.reserve((rank * cols + rows * rank) * sizeof(float));
   float* const wide_v = scratch.floats.as<float>().data();
   float* const wide_u = wide_v + rank * cols;
-  float* const sums = wide_u + rank;
   kernels::widen(v, DType::BF16, rank * cols, 1.0f, wide_v);
-  for (size_t r = 0; r < rows; ++r) {
-    kernels::widen(u + r * rank, DType::BF16, rank, 1.0f, wide_u);
-    low_rank_row(wide_u, wide_v, cols, rank, sums);
-    float* const row = x + r * cols;
-    for (size_t c = 0; c < cols; ++c) {
-      row[c] += sums[c];
+  kernels::widen(u, DType::BF16, rows * rank, 1.0f, wide_u);
+  // Stripe after stripe, so that all rows find its part of V in the cache.
+  for (size_t col = 0; col < cols; col += kStripe) {
+    for (size_t r = 0; r < rows; ++r) {
+      add_low_rank_stripe(wide_u + r * rank, wide_v + col, cols, std::min(kStripe, cols - col),
+                          rank, x + r * cols + col);
     }
   }
 }

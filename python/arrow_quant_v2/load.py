@@ -207,13 +207,15 @@ class QuantizedTensor:
     def metrics(self) -> dict[str, float]:
         """What was measured when it was quantized; empty where kept.
 
-        ``cosine_similarity`` (−1 … 1), ``sqnr_db`` (dB) and ``max_abs_error``.
+        ``cosine_similarity`` (−1 … 1), ``sqnr_db`` (dB) and ``max_abs_error``; with calibration
+        data also ``output_sqnr_db``, of the layer's outputs on rows that were held out.
         """
         report = self._report
         measured = {
             "cosine_similarity": report.cosine_similarity,
             "sqnr_db": report.sqnr_db,
             "max_abs_error": report.max_abs_error,
+            "output_sqnr_db": report.output_sqnr_db,
         }
         return {name: value for name, value in measured.items() if value is not None}
 

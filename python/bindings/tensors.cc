@@ -252,6 +252,7 @@ void bind_report(nb::module_& module) {
       .def_ro("cosine_similarity", &LayerReport::cosine_similarity)
       .def_ro("sqnr_db", &LayerReport::sqnr_db)
       .def_ro("max_abs_error", &LayerReport::max_abs_error)
+      .def_ro("output_sqnr_db", &LayerReport::output_sqnr_db)
       .def_ro("reason", &LayerReport::reason)
       .def_prop_ro("transforms", [](const LayerReport& report) { return report.extras.transforms; })
       .def_prop_ro("hadamard_block",
