@@ -9,8 +9,8 @@ set(_public_headers
   config/choices.h config/config.h config/environment.h config/options.h
   core/buffer.h core/cancel.h core/dtype.h core/error.h core/log.h core/memory_budget.h core/progress.h
   diffusion/modality.h diffusion/thermodynamic.h
-  io/allocation.h io/arrow_batch.h io/block_extras.h io/coded_batch.h io/layer_report.h io/manifest.h
-  io/quantized_block.h io/time_groups.h io/weight_row.h
+  io/allocation.h io/arrow_batch.h io/block_extras.h io/calibration_file.h io/coded_batch.h io/layer_report.h
+  io/manifest.h io/quantized_block.h io/time_groups.h io/weight_row.h
   pipeline/inspect.h pipeline/mechanisms.h pipeline/orchestrator.h pipeline/quantize_batch.h
   pipeline/quantized_model.h pipeline/result.h pipeline/revise_model.h pipeline/shared_resources.h
   quant/bit_width.h quant/metrics.h quant/quantize.h quant/transforms.h)

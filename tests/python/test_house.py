@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -202,3 +203,17 @@ def test_files_fit_on_a_few_screens() -> None:
     }
     assert lengths
     assert {name: n for name, n in lengths.items() if n > MAX_LINES} == {}
+
+
+def test_the_headers_that_are_installed_are_those_that_the_first_one_includes() -> None:
+    included: set[str] = set()
+    waiting = ["arrow_quant.h"]
+    while waiting:
+        header = waiting.pop()
+        included.add(header)
+        text = (ROOT / "arrow_quant" / header).read_text(encoding="utf-8")
+        found = re.findall(r'^#include "arrow_quant/([^"]+)"', text, re.MULTILINE)
+        waiting += set(found) - included
+    script = (ROOT / "cmake" / "install.cmake").read_text(encoding="utf-8")
+    listed = script.split("set(_public_headers")[1].split(")")[0].split()
+    assert sorted(listed) == sorted(included)
