@@ -130,9 +130,7 @@ def test_a_single_group_needs_no_timestep() -> None:
 
 def test_without_a_timestep_the_error_says_both_remedies() -> None:
     layer = layer_of(nn.Linear(32, 40), bias_corrections=TABLE)
-    with pytest.raises(
-        ConfigurationError, match=r"layer.weight .*\(timestep, t, .*\.timestep\(t\)"
-    ):
+    with pytest.raises(ConfigurationError, match=r"layer.weight .*\(timestep, .*\.timestep\(t\)"):
         layer(torch.randn(2, 32))
 
 
@@ -228,6 +226,9 @@ def test_masked_text_models_count_their_masks() -> None:
         expected = model.layer(embedded)
     assert torch.equal(model(ids), expected)
     assert torch.equal(model(input_ids=ids), expected)
+    model.config = {}
+    with pytest.raises(ConfigurationError, match=r"mask_token_id in its config, .*\.timestep\(t\)"):
+        model(ids)
     with timestep(0.75):
         assert torch.equal(model(ids)[0], expected[0])
         assert not torch.equal(model(ids)[1], expected[1])

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -14,14 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from arrow_quant_v2.calibration.model_call import TIME_NAMES, read_call
 from arrow_quant_v2.errors import ConfigurationError
 from arrow_quant_v2.time_groups import TimeGroups
 from arrow_quant_v2.torch.moment import Moment
-
-# Arguments by which models are told the timestep; calibration looks for the same.
-ARGUMENTS = ("timestep", "t", "timesteps", "sigma", "noise_labels")
-# And those by which text models are given their tokens, some of them masked.
-TOKEN_ARGUMENTS = ("input_ids", "tokens")
 
 
 class Timesteps:
@@ -48,9 +43,8 @@ _CURRENT: ContextVar[Timesteps | None] = ContextVar("arrow_quant_v2_timesteps", 
 def timestep(value: Any) -> Iterator[None]:
     """Say at which timestep a model runs, where it is not one of its arguments.
 
-    Models that `load_model` filled pick up their argument ``timestep``, ``t``, ``timesteps``,
-    ``sigma`` or ``noise_labels``, and masked text models count their masks. What is set by hand
-    wins over that.
+    Models that `load_model` filled pick up their argument ``timestep``, ``t``, ``sigma`` or the
+    like, and masked text models count their masks. What is set by hand wins over that.
 
     Parameters
     ----------
@@ -83,38 +77,38 @@ def current_moments(groups: TimeGroups | None, layer: str) -> tuple[Moment, ...]
     """
     now = _CURRENT.get()
     if now is None or groups is None:
+        if groups is not None and groups.kind == "masked_fraction":
+            remedy = "call the whole model, with a mask_token_id in its config"
+        else:
+            remedy = f"call the whole model with its argument ({', '.join(TIME_NAMES)})"
         raise ConfigurationError(
             f"{layer} has parameters for several groups of timesteps, and the timestep is not "
-            f"known: call the whole model with its argument ({', '.join(ARGUMENTS)}), or set it by "
-            "hand: with arrow_quant_v2.torch.timestep(t): …"
+            f"known: {remedy}, or set it by hand: with arrow_quant_v2.torch.timestep(t): …"
         )
     return now.moments(groups)
 
 
 class PickUpTimestep:
-    """A pair of hooks of a model: takes the timestep from a call, and forgets it afterwards."""
+    """A pair of hooks of a model: takes the timestep from a call, and forgets it afterwards.
+
+    It is found among the arguments as calibration finds it, `calibration.model_call`.
+    """
 
     def __init__(self, model: nn.Module, groups: TimeGroups) -> None:
-        self._masked = groups.kind == "masked_fraction"
-        self._mask_token_id = _entry(getattr(model, "config", None), "mask_token_id")
-        self._names = TOKEN_ARGUMENTS if self._masked else ARGUMENTS
-        positions = enumerate(inspect.signature(model.forward).parameters)
-        self._position = next((i for i, name in positions if name in self._names), None)
+        self._kind = groups.kind
         model.register_forward_pre_hook(self.before, with_kwargs=True)
         model.register_forward_hook(self.after, always_call=True)
 
     def before(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Make the call's timestep the current one, unless one was set by hand."""
         now = _CURRENT.get()
-        by_hand = now is not None and now.setter is None
-        value = next((kwargs[name] for name in self._names if kwargs.get(name) is not None), None)
-        if value is None and self._position is not None and self._position < len(args):
-            value = args[self._position]
-        if value is None or by_hand or (self._masked and self._mask_token_id is None):
+        if now is not None and now.setter is None:
             return
-        if self._masked:
-            value = (value == self._mask_token_id).float().mean(dim=-1)
-        _CURRENT.set(Timesteps(_floats(value), self, now))
+        masked = self._kind == "masked_fraction"
+        mask = _entry(getattr(model, "config", None), "mask_token_id") if masked else None
+        call = read_call(model, args, kwargs, mask)
+        if call.kind == self._kind:
+            _CURRENT.set(Timesteps(call.time.tolist(), self, now))
 
     def after(self, model: nn.Module, args: Any, output: Any) -> None:
         """Go back to what was current before."""
