@@ -129,15 +129,15 @@ def collect(
     options = RunOptions(
         out=Path(out),
         layers=layers,
-        rows_per_step=_positive("rows_per_step", rows_per_step),
-        validation_rows_per_step=_positive("validation_rows_per_step", validation_rows_per_step, 0),
+        rows_per_step=at_least("rows_per_step", rows_per_step),
+        validation_rows_per_step=at_least("validation_rows_per_step", validation_rows_per_step, 0),
         hessian=hessian,
         seed=seed,
-        guidance_branches=guidance_branches and _positive("guidance_branches", guidance_branches),
+        guidance_branches=guidance_branches and at_least("guidance_branches", guidance_branches),
         smaller_is_noisier=smaller_is_noisier,
-        first_trajectory=_positive("first_trajectory", first_trajectory, 0),
+        first_trajectory=at_least("first_trajectory", first_trajectory, 0),
         mask_token_id=mask_token_id,
-        max_memory_mb=_positive("max_memory_mb", max_memory_mb, 0),
+        max_memory_mb=at_least("max_memory_mb", max_memory_mb, 0),
         keep_inputs=keep_inputs,
         share_inputs=share_inputs,
         progress_callback=progress_callback,
@@ -149,8 +149,8 @@ def collect(
         options.component, denoiser = denoiser_of(model, component)
         levels = noise_levels(scheduler or model.scheduler, beta_schedule)
         options.how = {
-            "steps": _positive("steps", steps),
-            "samples": _positive("samples", samples),
+            "steps": at_least("steps", steps),
+            "samples": at_least("samples", samples),
             "prompts": None if prompts is None else [str(prompt) for prompt in prompts],
         }
         run = CollectionRun(denoiser, options, levels)
@@ -179,7 +179,14 @@ def _check(inputs: object, sampler: object, pipeline: bool) -> None:
         )
 
 
-def _positive(name: str, value: int, least: int = 1) -> int:
+def at_least(name: str, value: int, least: int = 1) -> int:
+    """Return an option's value if it is an integer of at least `least`.
+
+    Raises
+    ------
+    ConfigurationError
+        Otherwise; names the option.
+    """
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ConfigurationError(f"{name} = {value!r}: must be an integer of at least {least}")
     return value

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from arrow_quant_v2.calibration.collection import ProgressCallback, collect
+from arrow_quant_v2.calibration.collection import ProgressCallback, at_least, collect
 from arrow_quant_v2.calibration.masked_text import masked_inputs, tokenized
 from arrow_quant_v2.calibration.require import require
 from arrow_quant_v2.errors import ConfigurationError, ModelNotFoundError
@@ -48,6 +48,8 @@ def collect_from_folder(
     ConfigurationError
         If the model cannot be run by itself.
     """
+    at_least("steps", steps)
+    at_least("samples", samples)
     options: dict[str, Any] = {
         "out": out,
         "seed": seed,
