@@ -54,6 +54,7 @@ def watched(
 
 def _watch_layer(layer: Layer, collector: Collector) -> Any:
     def before(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        collector.see(layer, args[0] if args else kwargs["input"])
+        given = (*args, *kwargs.values())
+        collector.see(layer, next(value for value in given if hasattr(value, "detach")))
 
     return layer.module.register_forward_pre_hook(before, with_kwargs=True)
