@@ -5,6 +5,8 @@ from __future__ import annotations
 import doctest
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +191,18 @@ def test_a_flux_transformer_runs(tmp_path: Path) -> None:
     with torch.no_grad():
         expected = dense(flux, path)(**inputs).sample
         torch.testing.assert_close(model(**inputs).sample, expected, rtol=0, atol=1e-6)
+
+
+def test_a_diffusers_that_is_too_old_leaves_the_rest_working(tmp_path: Path) -> None:
+    (tmp_path / "diffusers").mkdir()
+    (tmp_path / "diffusers" / "__init__.py").touch()
+    code = (
+        f"import logging, sys; sys.path.insert(0, {str(tmp_path)!r}); logging.basicConfig()\n"
+        "from arrow_quant_v2.torch import load_model"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "pip install -U diffusers" in done.stderr
 
 
 def test_the_examples_in_docstrings_run(int4: Path, monkeypatch: pytest.MonkeyPatch) -> None:

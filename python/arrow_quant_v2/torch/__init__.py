@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import importlib.util as _importlib_util
+import logging as _logging
 
 try:
     import torch as _torch  # noqa: F401
@@ -29,9 +30,16 @@ from arrow_quant_v2.torch.timesteps import timestep
 
 # Importing this package makes diffusers' from_pretrained know quantized models.
 if _importlib_util.find_spec("diffusers") is not None:
-    from arrow_quant_v2.torch.diffusers_loading import register as _register
-
-    _register()
+    try:
+        from arrow_quant_v2.torch.diffusers_loading import register as _register
+    except (ImportError, RuntimeError) as _error:
+        _logging.getLogger(__name__).warning(
+            "diffusers is installed, but cannot load quantized models by itself (%s): use "
+            "load_model, or run: pip install -U diffusers",
+            _error,
+        )
+    else:
+        _register()
 
 __all__ = [
     "QuantizedConv1d",

@@ -16,6 +16,7 @@ def parameters_on_meta(dtype: torch.dtype | None = None) -> Iterator[None]:
     """Let modules that are built inside have their parameters on the meta device.
 
     Buffers, which a class may compute, get memory and values as ever: a file may not hold them.
+    The whole process is affected: no other thread should build modules meanwhile.
 
     Parameters
     ----------
