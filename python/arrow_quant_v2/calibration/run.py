@@ -21,6 +21,7 @@ from arrow_quant_v2.calibration.layers import Layer, LayerChoice, choose_layers
 from arrow_quant_v2.calibration.metadata import collected_metadata, shortcomings
 from arrow_quant_v2.calibration.model_call import read_call
 from arrow_quant_v2.calibration.noise_levels import NoiseLevels
+from arrow_quant_v2.calibration.require import require
 from arrow_quant_v2.errors import ConfigurationError
 
 _log = logging.getLogger("arrow_quant_v2")
@@ -89,6 +90,8 @@ class CollectionRun:
         layers = choose_layers(model, options.layers)
         self._arena = Arena(scratch / "sums", options.max_memory_mb << 20)
         self.collector = Collector(layers, settings, self._arena)
+        if options.keep_inputs:
+            require("safetensors.torch", "Keeping a model's inputs (keep_inputs=True)")
         self._inputs = InputRecorder() if options.keep_inputs else None
         self._checkpoint = Checkpoint(
             scratch,
