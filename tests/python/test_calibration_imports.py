@@ -37,7 +37,7 @@ def check(data: Any, name: str, step: int, rows: Any) -> None:
     np.testing.assert_array_equal(got.ch_min, counted.min(0).astype(np.float32))
     assert got.histogram.sum() == counted.size
     held_out = got.row_trajectory % 4 == 1
-    assert (held_out.sum(), (~held_out).sum()) == (8, 16)
+    assert (held_out.sum(), (~held_out).sum()) == (20, 60)
     for row, trajectory in zip(got.rows, got.row_trajectory, strict=True):
         assert (runs[trajectory].astype(np.float16) == row).all(axis=1).any()
     assert np.all(np.diff(got.row_key.astype(object)) > 0)

@@ -199,11 +199,11 @@ def test_a_class_that_is_not_there_is_named(digits: Any, out: Path, prompt: Any)
 def test_a_sampler_runs_the_model_as_it_likes(out: Path) -> None:
     def sampler(model: Any) -> None:
         for _ in range(2):
-            for t in (900, 100):
+            for t in (900, 500, 100):
                 model(torch.randn(4, 5, 512), timestep=t)
 
     result = collect(mlp(), sampler=sampler, out=out, beta_schedule="cosine")
-    assert (result["num_trajectories"], result["num_calls"]) == (8, 4)
+    assert (result["num_trajectories"], result["num_calls"]) == (8, 6)
     assert result["warnings"] == []
 
 

@@ -92,6 +92,11 @@ def test_trajectories_are_numbered_from_where_they_are_told(tmp_path: Path) -> N
     assert step.n_rows == 2 * 3  # 5 is held out
 
 
+def test_few_rows_are_warned_of(tmp_path: Path) -> None:
+    result, _ = run(tmp_path, at(900), rows_per_step=16, validation_rows_per_step=8)
+    assert any("collect with rows_per_step=64" in warning for warning in result["warnings"])
+
+
 def test_few_trajectories_are_warned_of(tmp_path: Path) -> None:
     result, _ = run(tmp_path, at(900, batch=1))
     assert any("none of them held out" in warning for warning in result["warnings"])

@@ -48,8 +48,8 @@ class ImportedRows:
         scheduler: Any = None,
         beta_schedule: str | None = None,
         trajectories: int = 8,
-        rows_per_step: int = 16,
-        validation_rows_per_step: int = 8,
+        rows_per_step: int = 64,
+        validation_rows_per_step: int = 32,
         hessian: bool = True,
         seed: int = 0,
     ) -> None:

@@ -92,7 +92,7 @@ def import_activations(
         ``trajectories`` (int; where the data name none, a list of rows is cut into as many runs of
         consecutive ones, and lists of fewer rows go to as many in turn; every fourth is held out;
         8),
-        ``rows_per_step`` (16), ``validation_rows_per_step`` (8), ``hessian`` (True), ``seed`` (0).
+        ``rows_per_step`` (64), ``validation_rows_per_step`` (32), ``hessian`` (True), ``seed`` (0).
 
     Returns
     -------

@@ -12,6 +12,9 @@ from arrow_quant_v2.calibration.collector import Collector
 from arrow_quant_v2.calibration.file import FORMAT_VERSION
 from arrow_quant_v2.calibration.noise_levels import NoiseLevels, of_masked_fraction, of_sigma
 
+# Stored rows that the quantizer wants of a layer.
+FEW_ROWS = 64
+
 
 def collected_metadata(
     collector: Collector,
@@ -91,6 +94,13 @@ def shortcomings(collector: Collector) -> list[str]:
         found.append(
             f"{trajectories.count} trajectories, and all of them held out: nothing is summed; "
             "collect at least 4"
+        )
+    settings, steps = collector.settings, len(collector.axis.bins) if collector.axis else 0
+    per_step = settings.rows_per_step + settings.validation_rows_per_step
+    if steps * per_step < FEW_ROWS:
+        found.append(
+            f"{steps} steps, at most {per_step} rows stored of each: fewer than {FEW_ROWS} rows "
+            f"are too few to calibrate a layer; collect with rows_per_step={FEW_ROWS}"
         )
     unused = [
         name
