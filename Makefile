@@ -44,6 +44,13 @@ bench: package ## Benchmark kernels, Arrow batches beside C++, the whole program
 	$(BIN)/python bench/end_to_end.py
 	$(BIN)/python bench/cancellation.py
 
+.PHONY: evaluate evaluate-full
+evaluate: package $(VENV)/.test-requirements ## Measure what each feature is worth; write docs/evaluation.md
+	$(BIN)/python -m examples.evaluation
+
+evaluate-full: package $(VENV)/.test-requirements ## make evaluate with three seeds of every row (an hour)
+	$(BIN)/python -m examples.evaluation --full
+
 .PHONY: fuzz
 fuzz: package ## Fuzz the safetensors reader for a minute (clang)
 	tools/setup.sh fuzz

@@ -31,125 +31,13 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from examples.byte_mdlm.byte_mdlm import LENGTH
+from examples.byte_mdlm.torch_model import CONFIG, MASK, ByteMdlm
+
 HERE = Path(__file__).resolve().parent
 HELD_OUT = ("bisect.py", "queue.py", "shlex.py", "textwrap.py")
 SKIPPED = {"site-packages", "dist-packages", "test", "tests", "idlelib", "idle_test"}
 SKIPPED |= {"lib2to3", "turtledemo", "ensurepip", "encodings"}
-MASK = 256
-CONFIG = {
-    "architectures": ["LLaDAModelLM"],
-    "model_type": "llada",
-    "hidden_act": "silu",
-    "hidden_size": 256,
-    "intermediate_size": 512,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 4,
-    "max_position_embeddings": 128,
-    "rms_norm_eps": 1e-05,
-    "rope_theta": 10000.0,
-    "attention_bias": False,
-    "mlp_bias": False,
-    "tie_word_embeddings": False,
-    "vocab_size": 264,
-    "mask_token_id": MASK,
-    "torch_dtype": "bfloat16",
-}
-WIDTH, LENGTH = 256, 128
-
-
-class Attention(nn.Module):
-    """Bidirectional attention of 4 heads with rotary positions (rotate-half, as in LLaMA)."""
-
-    cos: Tensor
-    sin: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.q_proj = nn.Linear(WIDTH, WIDTH, bias=False)
-        self.k_proj = nn.Linear(WIDTH, WIDTH, bias=False)
-        self.v_proj = nn.Linear(WIDTH, WIDTH, bias=False)
-        self.o_proj = nn.Linear(WIDTH, WIDTH, bias=False)
-        angle = torch.outer(torch.arange(LENGTH), 10000.0 ** -(torch.arange(0, 64, 2) / 64))
-        self.register_buffer("cos", torch.cat([angle.cos()] * 2, 1), persistent=False)
-        self.register_buffer("sin", torch.cat([angle.sin()] * 2, 1), persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        def heads(y: Tensor) -> Tensor:
-            return y.view(*y.shape[:2], 4, 64).transpose(1, 2)
-
-        def rotate(y: Tensor) -> Tensor:
-            return y * self.cos + torch.cat([-y[..., 32:], y[..., :32]], -1) * self.sin
-
-        q, k, v = heads(self.q_proj(x)), heads(self.k_proj(x)), heads(self.v_proj(x))
-        q, k = rotate(q).to(v.dtype), rotate(k).to(v.dtype)
-        mixed: Tensor = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(x.shape)
-        out: Tensor = self.o_proj(mixed)
-        return out
-
-
-class Mlp(nn.Module):
-    """The SwiGLU feed-forward network (Shazeer 2020, arXiv:2002.05202)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.gate_proj = nn.Linear(WIDTH, 512, bias=False)
-        self.up_proj = nn.Linear(WIDTH, 512, bias=False)
-        self.down_proj = nn.Linear(512, WIDTH, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
-        return out
-
-
-class Block(nn.Module):
-    """One pre-norm transformer block."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.input_layernorm = nn.RMSNorm(WIDTH, eps=1e-5)
-        self.self_attn = Attention()
-        self.post_attention_layernorm = nn.RMSNorm(WIDTH, eps=1e-5)
-        self.mlp = Mlp()
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x))
-        out: Tensor = x + self.mlp(self.post_attention_layernorm(x))
-        return out
-
-
-class Trunk(nn.Module):
-    """Embedding, blocks and final norm, under the names that LLaMA's checkpoints use."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.embed_tokens = nn.Embedding(264, WIDTH)
-        self.layers = nn.ModuleList(Block() for _ in range(4))
-        self.norm = nn.RMSNorm(WIDTH, eps=1e-5)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        x = self.embed_tokens(tokens)
-        for layer in self.layers:
-            x = layer(x)
-        out: Tensor = self.norm(x)
-        return out
-
-
-class ByteMdlm(nn.Module):
-    """Maps tokens (batch, 128), where 256 is the mask, to logits (batch, 128, 264)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.model = Trunk()
-        self.lm_head = nn.Linear(WIDTH, 264, bias=False)
-        for name, p in self.named_parameters():
-            if p.dim() == 2:
-                into_residual = name.endswith(("o_proj.weight", "down_proj.weight"))
-                nn.init.normal_(p, std=0.007 if into_residual else 0.02)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        out: Tensor = self.lm_head(self.model(tokens))
-        return out
 
 
 def load_text() -> tuple[Tensor, bytes]:

@@ -1,0 +1,100 @@
+"""The rows of the tables: what is quantized how, and which row shows what a feature is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+DATA_FREE = "least error"
+DEFAULT = "default"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Bits and groups: rows of one setting store the same number of bits per weight, or nearly.
+
+    Attributes
+    ----------
+    name : str
+        "W4A16 g128": bits of weights and of activations, weights that share a scale.
+    options : mapping
+        Of `DiffusionQuantConfig`.
+    """
+
+    name: str
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way to quantize within a setting.
+
+    Attributes
+    ----------
+    name : str
+    options : mapping
+        Of `DiffusionQuantConfig`, on top of the setting's.
+    calibrated : bool
+        Whether it is given calibration data.
+    against : str
+        The row that lacks the feature which this one has, and nothing else; "" for none.
+    feature : str
+        What the two differ in, in words.
+    """
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    calibrated: bool = False
+    against: str = ""
+    feature: str = ""
+
+
+def settings() -> list[Setting]:
+    """Return what the ladder is climbed at."""
+    return [
+        _setting(2, 64),
+        _setting(2, 256),
+        _setting(4, 128),
+    ]
+
+
+def neighbours(setting: Setting) -> list[Setting]:
+    """Return the settings with fewer and more scales, which have fewer and more bits per weight.
+
+    Between their data-free errors that at any number of bits is interpolated.
+    """
+    bits, group = setting.options["bit_width"], setting.options["group_size"]
+    return [_setting(bits, size) for size in (group // 2, group * 2) if 32 <= size <= 256]
+
+
+def ladder(setting: Setting) -> list[Row]:
+    """Return the rows of a setting, from rounding to nearest to everything."""
+    weights_only = {"enable_spatial": False, "enable_time_aware": False}
+    return [
+        Row("round to nearest", {"method": "rtn"} | weights_only),
+        Row(DATA_FREE, against="round to nearest", feature="scales of least error"),
+        Row(
+            "importance",
+            {"compensation": "off"} | weights_only,
+            calibrated=True,
+            against=DATA_FREE,
+            feature="scales weighted by the power of inputs",
+        ),
+        Row(
+            "compensation",
+            weights_only,
+            calibrated=True,
+            against="importance",
+            feature="compensation (GPTQ)",
+        ),
+        Row(DEFAULT, calibrated=True),
+    ]
+
+
+def _setting(bits: int, group: int, activations: int | None = None) -> Setting:
+    # Layers below the default of min_accuracy would get more bits, and rows could not be compared.
+    options: dict[str, Any] = {"bit_width": bits, "group_size": group, "min_accuracy": 0.0}
+    if activations:
+        options["activation_bits"] = activations
+    return Setting(f"W{bits}A{activations or 16} g{group}", options)

@@ -1,0 +1,115 @@
+"""Outcome: what one row came to; and the run that makes it."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from arrow_quant_v2 import ArrowQuantV2, DiffusionQuantConfig
+from arrow_quant_v2.errors import ConfigurationError
+from arrow_quant_v2.torch import cache_weights, load_model
+from examples.evaluation.ladder import Row, Setting
+from examples.evaluation.subject import Measured, Subject, calibration_file
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One row of a table.
+
+    Attributes
+    ----------
+    subject, setting, row : str
+    seed, trajectories : int
+        Of the calibration data; -1 and 0 where there are none.
+    measured : Measured
+    bits_per_weight : float
+        Stored, all layers that are quantized together: codes, scales, corrections.
+    seconds : float
+        Of quantizing.
+    result : mapping
+        Of the quantizer.
+    """
+
+    subject: str
+    setting: str
+    row: str
+    seed: int
+    trajectories: int
+    measured: Measured
+    bits_per_weight: float
+    seconds: float
+    result: Mapping[str, Any]
+
+
+def evaluate(
+    subject: Subject,
+    setting: Setting,
+    row: Row,
+    work: Path,
+    seed: int = 0,
+    trajectories: int = 32,
+    samples: bool = True,
+) -> Outcome:
+    """Quantize a subject as a row says, load it, and measure it.
+
+    Parameters
+    ----------
+    subject, setting, row
+        What, and how.
+    work : Path
+        For calibration data, which stay, and the quantized model, which goes.
+    seed, trajectories : int
+        Of the calibration data.
+    samples : bool
+        Whether the model is let sample.
+
+    Raises
+    ------
+    TypeError
+        If the row has an option that `DiffusionQuantConfig` has not.
+    ConfigurationError
+        If an option of the row had no effect.
+    """
+    options = dict(setting.options) | dict(row.options)
+    if row.calibrated:
+        options["calibration_path"] = str(calibration_file(subject, work, seed, trajectories))
+        options["calibration_samples"] = trajectories
+    target = work / subject.name / "quantized"
+    result, seconds = quantize(subject, target, options)
+    complaints = [warning for warning in result["warnings"] if "had no effect" in warning]
+    if complaints:
+        raise ConfigurationError(
+            f"{subject.name}, {setting.name}, row '{row.name}': {'; '.join(complaints)}: take the "
+            "option out of the row in examples/evaluation/ladder.py"
+        )
+    model = load_model(subject.empty(), target)
+    cache_weights(model, True)
+    measured = subject.measure(model, samples)
+    shutil.rmtree(target)
+    return Outcome(
+        subject.name,
+        setting.name,
+        row.name,
+        seed if row.calibrated else -1,
+        trajectories if row.calibrated else 0,
+        measured,
+        result["bits_per_weight"],
+        seconds,
+        result,
+    )
+
+
+def quantize(
+    subject: Subject, target: Path, options: Mapping[str, Any]
+) -> tuple[dict[str, Any], float]:
+    """Quantize a subject into a new folder; return the result and the seconds it took."""
+    shutil.rmtree(target, ignore_errors=True)
+    started = time.perf_counter()
+    result = ArrowQuantV2().quantize_diffusion_model(
+        subject.source, target, DiffusionQuantConfig(**options)
+    )
+    return result, time.perf_counter() - started
