@@ -10,7 +10,7 @@ constexpr std::array<std::string_view, 2> kModes = {"diffusion", "base"};
 constexpr std::array<std::string_view, 2> kOnNonFinite = {"error", "keep"};
 constexpr std::array<std::string_view, 2> kActivationModes = {"dynamic", "static"};
 constexpr std::array<std::string_view, 2> kQualities = {"standard", "high"};
-constexpr std::array<std::string_view, 2> kCompensations = {"auto", "off"};
+constexpr std::array<std::string_view, 2> kAutoOrOff = {"auto", "off"};
 
 }  // namespace
 
@@ -55,11 +55,19 @@ std::optional<Quality> parse_quality(std::string_view name) {
 }
 
 std::string_view to_string(Compensation choice) {
-  return enum_name(kCompensations, choice);
+  return enum_name(kAutoOrOff, choice);
 }
 
 std::optional<Compensation> parse_compensation(std::string_view name) {
-  return enum_value<Compensation>(kCompensations, name);
+  return enum_value<Compensation>(kAutoOrOff, name);
+}
+
+std::string_view to_string(Rotation choice) {
+  return enum_name(kAutoOrOff, choice);
+}
+
+std::optional<Rotation> parse_rotation(std::string_view name) {
+  return enum_value<Rotation>(kAutoOrOff, name);
 }
 
 }  // namespace arrow_quant

@@ -49,4 +49,11 @@ enum class Compensation {
 std::string_view to_string(Compensation choice);  // "auto", "off"
 std::optional<Compensation> parse_compensation(std::string_view name);
 
+enum class Rotation {
+  Auto,  // inputs are multiplied by a Hadamard matrix where that lowers the held-out error
+  Off,
+};
+std::string_view to_string(Rotation choice);  // "auto", "off"
+std::optional<Rotation> parse_rotation(std::string_view name);
+
 }  // namespace arrow_quant

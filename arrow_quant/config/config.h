@@ -42,6 +42,7 @@ struct DiffusionQuantConfig {
   ActivationMode activation_mode = ActivationMode::Dynamic;
   Quality quality = Quality::Standard;
   Compensation compensation = Compensation::Auto;
+  Rotation rotation = Rotation::Auto;
   std::vector<std::string> modules_to_not_compensate;  // substrings or "re:" expressions
   QuantMode mode = QuantMode::Diffusion;
   QuantMethod method = QuantMethod::Mse;

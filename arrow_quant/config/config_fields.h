@@ -48,8 +48,8 @@ void visit_positional_fields(Config& config, Visitor&& visit) {
       config.enable_time_aware);
   visit(FieldInfo{.name = "enable_spatial",
                   .flags = "--spatial",
-                  .doc = "even out channels before quantizing; needs calibration data",
-                  .changes_output = false},
+                  .doc = "smooth and rotate inputs where that lowers the error of held-out "
+                         "outputs; needs calibration data"},
         config.enable_spatial);
   visit(FieldInfo{.name = "min_accuracy",
                   .flags = "--min-accuracy",
@@ -108,8 +108,7 @@ void visit_keyword_fields(Config& config, Visitor&& visit) {
   visit(FieldInfo{.name = "activation_bits",
                   .flags = "--activation-bits",
                   .doc = "bits of an activation when the model runs; not quantized if not given",
-                  .one_of = kActivationBits,
-                  .changes_output = false},
+                  .one_of = kActivationBits},
         config.activation_bits);
   visit(FieldInfo{.name = "activation_mode",
                   .flags = "--activation-mode",
@@ -126,6 +125,11 @@ void visit_keyword_fields(Config& config, Visitor&& visit) {
                   .doc = "auto: codes make up for each other's errors (GPTQ) where that lowers the "
                          "error of held-out outputs; needs calibration data"},
         config.compensation);
+  visit(FieldInfo{.name = "rotation",
+                  .flags = "--rotation",
+                  .doc = "auto: inputs are rotated (Hadamard) for 2 bit weights or 4 bit "
+                         "activations where that lowers the error of held-out outputs"},
+        config.rotation);
   visit(FieldInfo{.name = "modules_to_not_compensate",
                   .flags = "--no-compensation,--modules-to-not-compensate",
                   .doc = "layers without it: part of a name, or re: and a regular expression"},

@@ -52,5 +52,7 @@ template <>
 inline constexpr std::array kEnumerators<Quality>{Quality::Standard, Quality::High};
 template <>
 inline constexpr std::array kEnumerators<Compensation>{Compensation::Auto, Compensation::Off};
+template <>
+inline constexpr std::array kEnumerators<Rotation>{Rotation::Auto, Rotation::Off};
 
 }  // namespace arrow_quant

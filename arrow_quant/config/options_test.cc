@@ -60,6 +60,7 @@ TEST(OptionsTest, EveryOptionReadsBackWhatWasSet) {
       {"activation_mode", std::string("static")},
       {"quality", std::string("high")},
       {"compensation", std::string("off")},
+      {"rotation", std::string("off")},
       {"modules_to_not_compensate", Strings{"to_k"}},
       {"mode", std::string("base")},
       {"method", std::string("rtn")},

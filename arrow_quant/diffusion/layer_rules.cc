@@ -227,10 +227,14 @@ LayerDecision LayerRules::decide_by_rule(const TensorPath& path, std::string_vie
   if (std::string reason = kept_by_rule(path, named, shape); !reason.empty()) {
     return {std::nullopt, std::move(reason)};
   }
-  if (std::string reason = eight_bits_for(named); !reason.empty() && bit_width_ < BitWidth::Int8) {
-    return {BitWidth::Int8, std::move(reason)};
+  std::string reason = eight_bits_for(named);
+  LayerDecision decision{bit_width_, ""};
+  decision.sensitive = !reason.empty();
+  if (decision.sensitive && bit_width_ < BitWidth::Int8) {
+    decision.bit_width = BitWidth::Int8;
+    decision.reason = std::move(reason);
   }
-  return {bit_width_, ""};
+  return decision;
 }
 
 MatrixShape matrix_shape(const std::vector<int64_t>& shape) {

@@ -51,6 +51,8 @@ struct LayerDecision {
   bool asked_for = false;
   // The built-in rules and modules_to_convert would quantize it, or layer_bit_widths does.
   bool quantizable = false;
+  // A layer whose errors spread, such as adaLN's: its input is never quantized.
+  bool sensitive = false;
 };
 
 class LayerRules {

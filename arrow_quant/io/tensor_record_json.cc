@@ -73,6 +73,9 @@ Json tensor_json(const TensorRecord& tensor) {
                {"sqnr_db", metric_json(r.sqnr_db)},
                {"max_abs_error", metric_json(r.max_abs_error)},
                {"reason", r.reason},
+               {"method", r.method},
+               {"output_sqnr_db", metric_json(r.output_sqnr_db)},
+               {"trials", trials_json(r.trials)},
                {"part", tensor.part},
                {"blocks", std::move(blocks)}};
   if (r.extras != LayerExtras()) {

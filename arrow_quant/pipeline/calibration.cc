@@ -49,56 +49,14 @@ std::string digest_of(const fs::path& path, const CancelToken* cancel) {
   return hash.hex_digest();
 }
 
-// E[x²] of each column: from X^T X where it was collected, else the mean over the steps.
-std::vector<float> importance_of(const LayerCalibration& layer) {
-  const auto cols = static_cast<size_t>(layer.cols);
-  std::vector<double> sum(cols);
-  if (!layer.xtx.empty()) {
-    for (size_t i = 0, at = 0; i < cols; at += cols - i, ++i) sum[i] = layer.xtx[at];
-    return {sum.begin(), sum.end()};
-  }
-  size_t steps = 0;
-  const size_t per_channel = cols / static_cast<size_t>(layer.channels);
-  for (const StepSums& step : layer.steps) {
-    if (step.sumsq.empty() || step.n_rows == 0) continue;
-    ++steps;
-    for (size_t i = 0; i < cols; ++i) {
-      sum[i] += step.sumsq[i / per_channel] / static_cast<double>(step.n_rows);
-    }
-  }
-  if (steps == 0) return {};
-  return {sum.begin(), sum.end()};
+// Whether the layer's input can be transformed and quantized by rows: a convolution's patches
+// overlap.
+bool is_matrix(const PlannedTensor& tensor) {
+  const std::vector<int64_t>& shape = tensor.info->shape;
+  return std::all_of(shape.begin() + 2, shape.end(), [](int64_t size) { return size == 1; });
 }
 
 }  // namespace
-
-CalibratedLayer::CalibratedLayer(LayerCalibration data, const CalibrationInfo& info,
-                                 bool compensate, const CancelToken* cancel)
-    : cols_(static_cast<size_t>(data.cols)), num_steps_(info.steps.size()) {
-  importance_ = importance_of(data);
-  if (compensate && !data.xtx.empty()) {
-    factor_ = factorize(data.xtx, cols_, cancel);
-  }
-  for (size_t r = 0; r < data.rows.count(); ++r) {
-    if (!info.held_out(data.rows.trajectory[r])) continue;
-    const auto row = data.rows.x.begin() + static_cast<std::ptrdiff_t>(r * cols_);
-    held_out_.insert(held_out_.end(), row, row + static_cast<std::ptrdiff_t>(cols_));
-    held_out_step_.push_back(data.rows.step[r]);
-  }
-}
-
-std::vector<Trial> CalibratedLayer::trials(BitWidth width) const {
-  std::vector<Trial> trials;
-  const auto add = [&](Recipe recipe) { trials.push_back({recipe, inputs(), held_out_}); };
-  add({});
-  if (width == BitWidth::Int8) return trials;
-  if (!importance_.empty()) add({true, false});
-  if (factor_) {
-    add({false, true});
-    if (!importance_.empty()) add({true, true});
-  }
-  return trials;
-}
 
 Calibration::Calibration(CalibrationFile file, const DiffusionQuantConfig& config,
                          const CancelToken* cancel)
@@ -186,14 +144,33 @@ bool Calibration::covers(const PlannedComponent& component, const PlannedTensor&
          usable_.contains(tensor.info->name);
 }
 
-std::shared_ptr<const CalibratedLayer> Calibration::layer(const PlannedTensor& tensor) {
-  const std::string& data = file_.data_of(tensor.info->name);
-  const bool compensate = usable_.at(tensor.info->name);
+int activation_bits_of(const PlannedTensor& tensor, const DiffusionQuantConfig& config) {
+  return config.activation_bits && config.activation_mode == ActivationMode::Dynamic &&
+                 !tensor.decision.sensitive
+             ? static_cast<int>(*config.activation_bits)
+             : 0;
+}
+
+bool Calibration::wants_weight_range(const PlannedTensor& tensor) const {
+  return config_.enable_spatial && is_matrix(tensor) && activation_bits_of(tensor, config_) != 0;
+}
+
+std::shared_ptr<const LayerViews> Calibration::views(const PlannedTensor& tensor, BitWidth width,
+                                                     std::span<const float> weight_abs_max) {
+  Key key;
+  key.data = file_.data_of(tensor.info->name);
+  key.tensor = weight_abs_max.empty() ? "" : tensor.info->name;
+  key.compensate = usable_.at(tensor.info->name) && width != BitWidth::Int8;
+  key.activation_bits = is_matrix(tensor) ? activation_bits_of(tensor, config_) : 0;
+  key.rotate = config_.enable_spatial && config_.rotation == Rotation::Auto && is_matrix(tensor) &&
+               (key.activation_bits == 4 || width == BitWidth::Int2);
   const std::lock_guard lock(mutex_);
-  std::weak_ptr<const CalibratedLayer>& prepared = prepared_[{data, compensate}];
+  std::weak_ptr<const LayerViews>& prepared = prepared_[key];
   if (auto ready = prepared.lock()) return ready;
-  latest_ =
-      std::make_shared<const CalibratedLayer>(file_.read(data), file_.info(), compensate, cancel_);
+  const LayerViews::Options options{key.compensate, key.rotate, key.activation_bits,
+                                    std::string(to_string(config_.method))};
+  latest_ = std::make_shared<const LayerViews>(file_.read(key.data), file_.info(), options,
+                                               weight_abs_max, cancel_);
   prepared = latest_;
   return latest_;
 }

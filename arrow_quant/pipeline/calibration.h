@@ -14,32 +14,13 @@
 #include "arrow_quant/config/config.h"
 #include "arrow_quant/core/cancel.h"
 #include "arrow_quant/io/calibration_file.h"
+#include "arrow_quant/pipeline/layer_views.h"
 #include "arrow_quant/pipeline/plan.h"
-#include "arrow_quant/quant/trial.h"
 
 namespace arrow_quant {
 
-// What a layer's data offer for quantizing it. Layers with the same input share it.
-class CalibratedLayer {
- public:
-  CalibratedLayer(LayerCalibration data, const CalibrationInfo& info, bool compensate,
-                  const CancelToken* cancel);
-
-  InputPower inputs() const { return {importance_, factor_ ? &*factor_ : nullptr}; }
-  InputRows held_out() const { return {held_out_, held_out_step_, cols_}; }
-  size_t num_steps() const { return num_steps_; }
-
-  // The ways to quantize the layer that its data allow, the plain one first.
-  std::vector<Trial> trials(BitWidth width) const;
-
- private:
-  size_t cols_;
-  size_t num_steps_;
-  std::vector<float> importance_;
-  std::optional<SweepFactor> factor_;
-  std::vector<float> held_out_;
-  std::vector<int32_t> held_out_step_;
-};
+// The bits of a layer's input when it runs; 0: it stays as it is.
+int activation_bits_of(const PlannedTensor& tensor, const DiffusionQuantConfig& config);
 
 class Calibration {
  public:
@@ -58,9 +39,12 @@ class Calibration {
   size_t num_layers() const { return usable_.size(); }
 
   bool covers(const PlannedComponent& component, const PlannedTensor& tensor) const;
-  // Prepares it at the first call. Any thread may call it. Pre: the layer is covered. Throws as
-  // CalibrationFile::read does.
-  std::shared_ptr<const CalibratedLayer> layer(const PlannedTensor& tensor);
+  // Whether views() asks for the largest |w| of each of the tensor's columns.
+  bool wants_weight_range(const PlannedTensor& tensor) const;
+  // Prepares the layer's data; layers with the same input get the same. Any thread may call it.
+  // Pre: the layer is covered. Throws as CalibrationFile::read does.
+  std::shared_ptr<const LayerViews> views(const PlannedTensor& tensor, BitWidth width,
+                                          std::span<const float> weight_abs_max);
 
  private:
   Calibration(CalibrationFile file, const DiffusionQuantConfig& config, const CancelToken* cancel);
@@ -73,10 +57,18 @@ class Calibration {
   std::vector<std::string> warnings_;
   std::map<std::string, bool> usable_;  // by layer; whether errors may be passed on
 
+  // What the views of a layer depend on.
+  struct Key {
+    std::string data;    // the layer that has them
+    std::string tensor;  // "" where they do not depend on its weights
+    bool compensate = false;
+    bool rotate = false;
+    int activation_bits = 0;
+    auto operator<=>(const Key&) const = default;
+  };
   std::mutex mutex_;
-  // By the layer with the data, and whether errors may be passed on.
-  std::map<std::pair<std::string, bool>, std::weak_ptr<const CalibratedLayer>> prepared_;
-  std::shared_ptr<const CalibratedLayer> latest_;
+  std::map<Key, std::weak_ptr<const LayerViews>> prepared_;
+  std::shared_ptr<const LayerViews> latest_;
 };
 
 }  // namespace arrow_quant

@@ -1,5 +1,6 @@
 #include "arrow_quant/pipeline/mechanisms.h"
 
+#include <algorithm>
 #include <string_view>
 
 namespace arrow_quant {
@@ -29,8 +30,8 @@ std::vector<std::string> warnings_of(const DiffusionQuantConfig& config,
   const auto warn = [&](const std::string& option, std::string_view why) {
     warnings.push_back(option + " had no effect: " + std::string(why));
   };
-  if (config.activation_bits) {
-    warn("activation_bits", "this version quantizes weights only");
+  if (config.activation_bits && config.activation_mode == ActivationMode::Static) {
+    warn("activation_bits", "this version does not fix activation ranges; take mode \"dynamic\"");
   } else if (config.activation_mode != ActivationMode::Dynamic) {
     warn("activation_mode", "activation_bits is not set");
   }
@@ -62,6 +63,30 @@ Mechanisms choose_mechanisms(const DiffusionQuantConfig& config,
   }
   mechanisms.warnings = warnings_of(config, mechanisms.thermodynamic);
   return mechanisms;
+}
+
+void complete(Mechanisms& mechanisms, const DiffusionQuantConfig& config,
+              const std::vector<LayerReport>& layers) {
+  Mechanism& spatial = mechanisms.spatial;
+  if (!spatial.asked || mechanisms.calibration == "none") return;
+  const auto tried = [](const LayerReport& layer) {
+    return std::any_of(layer.trials.begin(), layer.trials.end(), [](const TrialReport& trial) {
+      return trial.name.find("hadamard") != trial.name.npos ||
+             trial.name.find("smoothing") != trial.name.npos;
+    });
+  };
+  spatial.applied = std::any_of(layers.begin(), layers.end(), [](const LayerReport& layer) {
+    return !layer.extras.transforms.empty();
+  });
+  if (spatial.applied) {
+    spatial.reason.clear();
+  } else if (std::any_of(layers.begin(), layers.end(), tried)) {
+    spatial.reason = "no layer's held-out error falls enough by it";
+  } else {
+    spatial.reason = config.activation_bits || config.bit_width == 2
+                         ? "no layer with calibration data can take it"
+                         : "it serves 2 bit weights and quantized activations";
+  }
 }
 
 }  // namespace arrow_quant

@@ -7,6 +7,7 @@
 
 #include "arrow_quant/config/config.h"
 #include "arrow_quant/io/calibration_file.h"
+#include "arrow_quant/io/layer_report.h"
 
 namespace arrow_quant {
 
@@ -27,5 +28,9 @@ struct Mechanisms {
 // calibration: the file in use; null: none.
 Mechanisms choose_mechanisms(const DiffusionQuantConfig& config,
                              const CalibrationFile* calibration);
+
+// Completes what only the finished layers tell: whether any of them was transformed.
+void complete(Mechanisms& mechanisms, const DiffusionQuantConfig& config,
+              const std::vector<LayerReport>& layers);
 
 }  // namespace arrow_quant

@@ -5,7 +5,6 @@
 
 #include <functional>
 
-
 namespace arrow_quant {
 namespace {
 
@@ -70,8 +69,12 @@ TEST(Mechanisms, EachPhaseAsksForTheThermodynamicOne) {
 
 TEST(Mechanisms, WhatWasAskedForAndCannotBeIsAWarning) {
   const std::vector<std::pair<std::function<void(Config&)>, std::string>> cases = {
-      {[](Config& c) { c.activation_bits = 8; },
-       "activation_bits had no effect: this version quantizes weights only"},
+      {[](Config& c) {
+         c.activation_bits = 8;
+         c.activation_mode = ActivationMode::Static;
+       },
+       "activation_bits had no effect: this version does not fix activation ranges; take mode "
+       "\"dynamic\""},
       {[](Config& c) { c.activation_mode = ActivationMode::Static; },
        "activation_mode had no effect: activation_bits is not set"},
       {[](Config& c) { c.quality = Quality::High; },

@@ -290,6 +290,7 @@ QuantizationResult quantize_model(const fs::path& model_path, const fs::path& ou
     result.flush_time_s = flush_seconds() - flushed_before;
     result.peak_memory_mb = peak_memory_mb();
     result.mechanisms = mechanisms;
+    complete(result.mechanisms, config, result.layers);
     result.warnings.insert(result.warnings.end(), mechanisms.warnings.begin(),
                            mechanisms.warnings.end());
     log(LogLevel::Info, message);

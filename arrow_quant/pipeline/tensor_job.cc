@@ -15,10 +15,18 @@ constexpr uint64_t kSmallKeptBytes = uint64_t{64} << 10;  // shares a row group 
 
 constexpr int64_t kPanelRows = 64;  // that compensation works on together
 
-// "gptq" where errors were passed on; "+importance" where the grid was fitted to E[x²].
-std::string method_name(QuantMethod method, const Recipe& recipe) {
-  std::string name(recipe.compensated ? "gptq" : to_string(method));
-  return recipe.weighted_grid ? name + "+importance" : name;
+// What a reader must know of a transform.
+BlockExtras extras_of(const InputTransform& transform) {
+  BlockExtras extras;
+  if (transform.hadamard_block != 0) {
+    extras.transforms.push_back(Transform::Hadamard);
+    extras.hadamard_block = static_cast<int32_t>(transform.hadamard_block);
+  }
+  if (!transform.input_scale.empty()) {
+    extras.transforms.push_back(Transform::InputScale);
+    extras.input_scale = transform.input_scale;
+  }
+  return extras;
 }
 
 std::string format_value(double value) {
@@ -39,7 +47,8 @@ TensorJob::TensorJob(const PlannedTensor& tensor, const DiffusionQuantConfig& co
       config_(config),
       labels_(labels),
       reason_(tensor.decision.reason),
-      calibration_(calibration) {
+      calibration_(calibration),
+      method_(to_string(config.method)) {
   row_bytes_ = source_row_bytes(tensor);
   width_ = tensor.decision.bit_width;
   if (width_) {
@@ -71,7 +80,8 @@ void TensorJob::begin_pass() {
   } else if (accepted_) {
     mode_ = Mode::Emit;
   } else if (calibration_ != nullptr) {
-    mode_ = Mode::Weigh;
+    const bool scan = column_abs_max_.empty() && calibration_->wants_weight_range(tensor_);
+    mode_ = scan ? Mode::Scan : Mode::Weigh;
   } else {
     mode_ = blocks_.size() == 1 ? Mode::Hold : Mode::Measure;
   }
@@ -79,6 +89,12 @@ void TensorJob::begin_pass() {
   chunks_ = cut_into_chunks(tensor_, ranges, in_panels ? kPanelRows : 1);
   errors_.assign(chunks_.size(), {});
   output_errors_.assign(mode_ == Mode::Weigh ? chunks_.size() : 0, {});
+  if (mode_ == Mode::Scan) {
+    column_abs_max_.assign(chunks_.size(), std::vector<float>(static_cast<size_t>(view.cols)));
+  } else if (mode_ == Mode::Weigh) {
+    views_.reset();
+    views_made_ = std::make_unique<std::once_flag>();
+  }
   ranges_.assign(chunks_.size(), {});
 }
 
@@ -121,7 +137,7 @@ void TensorJob::process(size_t index, std::span<const uint8_t> bytes, TrialScrat
   }
   const Chunk& chunk = chunks_[index];
   BlockState& block = blocks_[chunk.block];
-  const int64_t row_in_block = chunk.row_start - block.range.row_start;
+
   if (!width_) {
     const uint64_t block_offset =
         row_bytes_ == 0 ? 0 : static_cast<uint64_t>(block.range.row_start) * row_bytes_;
@@ -129,54 +145,87 @@ void TensorJob::process(size_t index, std::span<const uint8_t> bytes, TrialScrat
                 bytes.size());
     return;
   }
-  const auto cols = static_cast<size_t>(tensor_.view.cols);
   const auto group_size = static_cast<size_t>(config_.group_size);
   const RowsView rows{bytes.data(), tensor_.info->dtype, static_cast<size_t>(chunk.row_count),
                       static_cast<size_t>(chunk.col_count)};
   const QuantizeSpec spec{*width_, group_size, config_.method, config_.error_norm};
-  if (mode_ == Mode::Weigh) {
-    const std::vector<Trial> trials = prepared_inputs().trials(*width_);
-    output_errors_[index].assign(trials.size(), OutputError(inputs_->num_steps()));
-    weigh_rows(trials, inputs_->held_out(), rows, spec, tensor_scale_, output_errors_[index],
-               ranges_[index], scratch);
-    return;
-  }
-  CodesOut out;
-  Buffer measured_codes, measured_params;
-  if (mode_ == Mode::Measure) {
+  if (mode_ == Mode::Scan) {
+    scan_columns(rows, column_abs_max_[index], scratch);
+  } else if (mode_ == Mode::Weigh) {
+    weigh(index, rows, spec, scratch);
+  } else if (mode_ == Mode::Measure) {
+    Buffer codes, params;
+    CodesOut out;
     out.codes_stride_bytes = packed_row_bytes(rows.cols, *width_);
     out.params_stride = groups_per_row(rows.cols, group_size);
-    const size_t params = rows.rows * out.params_stride;
-    measured_codes = Buffer(rows.rows * out.codes_stride_bytes);
-    measured_params = Buffer(params * 4);
-    out.codes = measured_codes.data();
-    out.scales = measured_params.as<uint16_t>().data();
-    out.offsets = out.scales + params;
+    const size_t count = rows.rows * out.params_stride;
+    codes = Buffer(rows.rows * out.codes_stride_bytes);
+    params = Buffer(count * 4);
+    out.codes = codes.data();
+    out.scales = params.as<uint16_t>().data();
+    out.offsets = out.scales + count;
+    quantize_rows_as(treatment_, rows, spec, tensor_scale_, out, errors_[index], ranges_[index],
+                     scratch);
   } else {
-    out.codes_stride_bytes = packed_row_bytes(cols, *width_);
-    out.params_stride = groups_per_row(cols, group_size);
-    const auto row = static_cast<size_t>(row_in_block);
-    const size_t first_param =
-        row * out.params_stride + static_cast<size_t>(chunk.col_start) / group_size;
-    out.codes = block.data.codes() + row * out.codes_stride_bytes +
-                packed_row_bytes(static_cast<size_t>(chunk.col_start), *width_);
-    out.scales = block.data.scales.as<uint16_t>().data() + first_param;
-    if (!block.data.offsets.empty()) {
-      out.offsets = block.data.offsets.as<uint16_t>().data() + first_param;
-    }
-  }
-  if (recipe_ == Recipe{}) {
-    quantize_rows(rows, spec, tensor_scale_, out, errors_[index], ranges_[index],
-                  scratch.rows.rows);
-  } else {
-    quantize_rows_with(recipe_, prepared_inputs().inputs(), rows, spec, tensor_scale_, out,
-                       errors_[index], ranges_[index], scratch.rows);
+    quantize_rows_as(treatment_, rows, spec, tensor_scale_, outputs_of(chunk), errors_[index],
+                     ranges_[index], scratch);
   }
 }
 
-const CalibratedLayer& TensorJob::prepared_inputs() {
-  std::call_once(*prepared_, [&] { inputs_ = calibration_->layer(tensor_); });
-  return *inputs_;
+// Where the chunk's codes and parameters stand in its block.
+CodesOut TensorJob::outputs_of(const Chunk& chunk) {
+  BlockState& block = blocks_[chunk.block];
+  const auto cols = static_cast<size_t>(tensor_.view.cols);
+  const auto group_size = static_cast<size_t>(config_.group_size);
+  CodesOut out;
+  out.codes_stride_bytes = packed_row_bytes(cols, *width_);
+  out.params_stride = groups_per_row(cols, group_size);
+  const auto row = static_cast<size_t>(chunk.row_start - block.range.row_start);
+  const size_t first_param =
+      row * out.params_stride + static_cast<size_t>(chunk.col_start) / group_size;
+  out.codes = block.data.codes() + row * out.codes_stride_bytes +
+              packed_row_bytes(static_cast<size_t>(chunk.col_start), *width_);
+  out.scales = block.data.scales.as<uint16_t>().data() + first_param;
+  if (!block.data.offsets.empty()) {
+    out.offsets = block.data.offsets.as<uint16_t>().data() + first_param;
+  }
+  return out;
+}
+
+// The largest |w| of each column; what is not finite is left to the next pass.
+void TensorJob::scan_columns(const RowsView& rows, std::span<float> abs_max,
+                             TrialScratch& scratch) const {
+  scratch.weights.reserve(rows.rows * rows.cols * sizeof(float));
+  float* weights = scratch.weights.as<float>().data();
+  widen_to_f32(rows.data, rows.dtype, rows.rows * rows.cols, weights);
+  for (size_t r = 0; r < rows.rows; ++r) {
+    for (size_t c = 0; c < rows.cols; ++c) {
+      const float magnitude = std::abs(weights[r * rows.cols + c]);
+      abs_max[c] = magnitude > abs_max[c] ? magnitude : abs_max[c];
+    }
+  }
+}
+
+void TensorJob::weigh(size_t index, const RowsView& rows, const QuantizeSpec& spec,
+                      TrialScratch& scratch) {
+  const LayerViews& layer = views();
+  std::vector<Treatment> treatments;
+  for (const NamedTreatment& named : layer.treatments(*width_)) {
+    treatments.push_back(named.treatment);
+  }
+  output_errors_[index].assign(treatments.size(), OutputError(layer.num_steps()));
+  weigh_rows(treatments, layer.held_out(), rows, spec, tensor_scale_, output_errors_[index],
+             ranges_[index], scratch);
+}
+
+// Made by the first thread that comes; the others wait.
+const LayerViews& TensorJob::views() {
+  std::call_once(*views_made_, [&] {
+    views_ = calibration_->views(
+        tensor_, *width_,
+        column_abs_max_.empty() ? std::span<const float>() : column_abs_max_.front());
+  });
+  return *views_;
 }
 
 TensorJob::Next TensorJob::conclude() {
@@ -185,6 +234,9 @@ TensorJob::Next TensorJob::conclude() {
       total_.merge(error);
     }
     return Next::Write;
+  }
+  if (mode_ == Mode::Scan) {
+    return conclude_scan();
   }
   const RangeStats range = range_of_chunks();
   if (begin_again(range)) {
@@ -219,25 +271,37 @@ bool TensorJob::begin_again(const RangeStats& range) {
   return false;
 }
 
+TensorJob::Next TensorJob::conclude_scan() {
+  std::vector<float>& all = column_abs_max_.front();
+  for (const std::vector<float>& chunk : column_abs_max_) {
+    for (size_t c = 0; c < all.size(); ++c) {
+      all[c] = std::max(all[c], chunk[c]);
+    }
+  }
+  column_abs_max_.resize(1);
+  begin_pass();
+  return Next::Again;
+}
+
 TensorJob::Next TensorJob::conclude_weighing() {
-  const std::vector<Trial> trials = inputs_->trials(*width_);
-  std::vector<OutputError> totals(trials.size());
+  const std::vector<NamedTreatment> treatments = views_->treatments(*width_);
+  std::vector<OutputError> totals(treatments.size());
   for (const std::vector<OutputError>& chunk : output_errors_) {
-    for (size_t i = 0; i < trials.size(); ++i) {
+    for (size_t i = 0; i < treatments.size(); ++i) {
       totals[i].merge(chunk[i]);
     }
   }
-  const auto best = static_cast<size_t>(std::distance(
-      totals.begin(), std::min_element(totals.begin(), totals.end(),
-                                       [](const OutputError& a, const OutputError& b) {
-                                         return a.relative() < b.relative();
-                                       })));
-  trials_.clear();
-  for (size_t i = 0; i < trials.size(); ++i) {
-    trials_.push_back(
-        {method_name(config_.method, trials[i].recipe), totals[i].relative(), i == best});
+  std::vector<double> errors;
+  for (const OutputError& total : totals) {
+    errors.push_back(total.relative());
   }
-  recipe_ = trials[best].recipe;
+  const size_t best = LayerViews::best_of(treatments, errors);
+  trials_.clear();
+  for (size_t i = 0; i < treatments.size(); ++i) {
+    trials_.push_back({treatments[i].name, errors[i], i == best});
+  }
+  treatment_ = treatments[best].treatment;
+  method_ = treatments[best].name;
   block_output_errors_.assign(blocks_.size(), OutputError());
   for (size_t i = 0; i < chunks_.size(); ++i) {
     block_output_errors_[chunks_[i].block].merge(output_errors_[i][best]);
@@ -342,7 +406,8 @@ void TensorJob::fill_header(size_t block, BlockHeader& header) const {
   header.bit_width = bits_of(*width_);
   header.group_size = static_cast<int32_t>(config_.group_size);
   header.tensor_scale = tensor_scale_;
-  header.method = method_name(config_.method, recipe_);
+  header.method = method_;
+  header.extras = extras(block);
   if (!block_output_errors_.empty()) {
     header.output_sqnr_db = static_cast<float>(block_output_errors_[block].sqnr_db());
   }
@@ -350,6 +415,25 @@ void TensorJob::fill_header(size_t block, BlockHeader& header) const {
   header.cosine_similarity = static_cast<float>(error.cosine());
   header.sqnr_db = static_cast<float>(error.sqnr_db());
   header.max_abs_error = static_cast<float>(error.max_abs_error);
+}
+
+BlockExtras TensorJob::extras(size_t block) const {
+  BlockExtras extras;
+  if (treatment_.view != nullptr) {
+    extras = extras_of(treatment_.view->transform);
+  }
+  extras.act_bits = activation_bits_of(tensor_, config_);
+  if (extras.act_bits != 0) {
+    extras.act_mode = ActMode::Dynamic;
+    extras.act = {ActivationRange()};
+  }
+  if (block > 0) {  // what concerns the whole tensor stands in block 0
+    extras.input_scale.clear();
+    extras.act_bits = 0;
+    extras.act_mode = ActMode::None;
+    extras.act.clear();
+  }
+  return extras;
 }
 
 QuantizedBlock TensorJob::take_block(size_t block) {
@@ -384,7 +468,7 @@ LayerReport TensorJob::report() const {
     report.cosine_similarity = total_.cosine();
     report.sqnr_db = total_.sqnr_db();
     report.max_abs_error = total_.max_abs_error;
-    report.method = method_name(config_.method, recipe_);
+    report.method = method_;
     report.trials = trials_;
     if (!block_output_errors_.empty()) {
       OutputError whole;

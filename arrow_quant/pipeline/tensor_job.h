@@ -79,6 +79,7 @@ class TensorJob {
 
  private:
   enum class Mode {
+    Scan,     // the range of each column is taken
     Weigh,    // ways to quantize it are tried, nothing is kept
     Hold,     // one block, kept until conclude()
     Measure,  // several blocks, only measured
@@ -91,14 +92,19 @@ class TensorJob {
     ErrorStats error;
   };
 
-  const CalibratedLayer& prepared_inputs();
+  const LayerViews& views();
+  CodesOut outputs_of(const Chunk& chunk);
+  void weigh(size_t index, const RowsView& rows, const QuantizeSpec& spec, TrialScratch& scratch);
+  void scan_columns(const RowsView& rows, std::span<float> abs_max, TrialScratch& scratch) const;
   void begin_pass();
   void begin_kept(std::string reason);
   void fill_header(size_t block, BlockHeader& header) const;
+  BlockExtras extras(size_t block) const;
   ErrorStats block_error(size_t block) const;
   RangeStats range_of_chunks() const;
   // What a pass must begin again for: a weight that is not finite, another tensor scale.
   bool begin_again(const RangeStats& range);
+  Next conclude_scan();
   Next conclude_weighing();
   Next conclude_measurement();
   Next accept(double accuracy);
@@ -120,13 +126,15 @@ class TensorJob {
   std::vector<RangeStats> ranges_;  // of each chunk
 
   Calibration* calibration_;
-  std::shared_ptr<const CalibratedLayer> inputs_;  // once the first chunk is weighed
+  std::vector<std::vector<float>> column_abs_max_;  // of each chunk, then of all
+  std::shared_ptr<const LayerViews> views_;         // once the first chunk is weighed
   // A pointer, since a job can be moved and a flag cannot.
-  std::unique_ptr<std::once_flag> prepared_ = std::make_unique<std::once_flag>();
-  std::vector<std::vector<OutputError>> output_errors_;  // of each chunk, of each trial
-  Recipe recipe_;
+  std::unique_ptr<std::once_flag> views_made_ = std::make_unique<std::once_flag>();
+  std::vector<std::vector<OutputError>> output_errors_;  // of each chunk, of each treatment
+  Treatment treatment_;
+  std::string method_;
   std::vector<TrialReport> trials_;
-  std::vector<OutputError> block_output_errors_;  // of the way that was chosen
+  std::vector<OutputError> block_output_errors_;  // of the treatment that was chosen
 
   bool accepted_ = false;  // the width stands; only its blocks are still to be made
   ErrorStats total_;       // of the accepted pass

@@ -4,9 +4,34 @@
 
 #include "arrow_quant/kernels/panels.h"
 #include "arrow_quant/quant/row_chunks.h"
+#include "arrow_quant/quant/transforms.h"
 
 namespace arrow_quant {
 namespace {
+
+float* floats_in(Buffer& buffer, size_t count) {
+  buffer.reserve(count * sizeof(float));
+  return buffer.as<float>().data();
+}
+
+// The rows as floats, transformed.
+RowsView transformed_rows(const InputTransform& transform, const RowsView& source, Buffer& buffer) {
+  float* rows = floats_in(buffer, source.rows * source.cols);
+  widen_to_f32(source.data, source.dtype, source.rows * source.cols, rows);
+  transform_weights(transform, rows, source.rows, source.cols);
+  return {rows, DType::F32, source.rows, source.cols};
+}
+
+// What a reader undoes.
+TransformsView undoing(const InputTransform& transform, std::vector<Transform>& order) {
+  if (transform.hadamard_block != 0) order.push_back(Transform::Hadamard);
+  if (!transform.input_scale.empty()) order.push_back(Transform::InputScale);
+  TransformsView view;
+  view.order = order;
+  view.hadamard_block = transform.hadamard_block;
+  view.input_scale = transform.input_scale.data();
+  return view;
+}
 
 // Room for the codes and parameters of a panel's rows.
 CodesOut codes_in(TrialScratch& scratch, size_t rows, size_t cols, const QuantizeSpec& spec) {
@@ -21,37 +46,72 @@ CodesOut codes_in(TrialScratch& scratch, size_t rows, size_t cols, const Quantiz
   return out;
 }
 
+CodesView view_of(const CodesOut& out, const RowsView& rows, const QuantizeSpec& spec,
+                  float tensor_scale) {
+  return {
+      out.codes, out.codes_stride_bytes, out.scales,      out.offsets, out.params_stride, rows.rows,
+      rows.cols, spec.bit_width,         spec.group_size, tensor_scale};
+}
+
 }  // namespace
 
-void weigh_rows(std::span<const Trial> trials, const InputRows& held_out, const RowsView& source,
-                const QuantizeSpec& spec, float tensor_scale, std::span<OutputError> errors,
-                RangeStats& range, TrialScratch& scratch) {
+void quantize_rows_as(const Treatment& treatment, const RowsView& source, const QuantizeSpec& spec,
+                      float tensor_scale, const CodesOut& out, ErrorStats& error, RangeStats& range,
+                      TrialScratch& scratch) {
+  if (treatment.view == nullptr) {
+    quantize_rows(source, spec, tensor_scale, out, error, range, scratch.rows.rows);
+    return;
+  }
+  const InputView& view = *treatment.view;
+  if (view.transform.identity()) {
+    quantize_rows_with(treatment.recipe, view.power(), source, spec, tensor_scale, out, error,
+                       range, scratch.rows);
+    return;
+  }
+  const RowsView rows = transformed_rows(view.transform, source, scratch.transformed);
+  ErrorStats of_transformed;
+  quantize_rows_with(treatment.recipe, view.power(), rows, spec, tensor_scale, out, of_transformed,
+                     range, scratch.rows);
+  std::vector<Transform> order;
+  float* restored = floats_in(scratch.restored, source.rows * source.cols);
+  dequantize_rows(view_of(out, source, spec, tensor_scale), undoing(view.transform, order),
+                  DType::F32, restored, scratch.rows.rows);
+  compare_rows(source, restored, error, scratch.rows.rows);
+}
+
+void weigh_rows(std::span<const Treatment> treatments, const InputRows& held_out,
+                const RowsView& source, const QuantizeSpec& spec, float tensor_scale,
+                std::span<OutputError> errors, RangeStats& range, TrialScratch& scratch) {
   const size_t cols = source.cols;
   RangeStats found;
   for (size_t row = 0; row < source.rows; row += kernels::kPanelRows) {
-    const size_t rows = std::min(kernels::kPanelRows, source.rows - row);
     RowsView panel = source;
     panel.data = element_address(source, row, 0);
-    panel.rows = rows;
-    scratch.weights.reserve(rows * cols * sizeof(float));
-    float* weights = scratch.weights.as<float>().data();
-    widen_to_f32(panel.data, panel.dtype, rows * cols, weights);
-    scratch.meter.set_reference(held_out, weights, rows);
-    const CodesOut out = codes_in(scratch, rows, cols, spec);
-    const CodesView view = {
-        out.codes, out.codes_stride_bytes, out.scales,      out.offsets, out.params_stride, rows,
-        cols,      spec.bit_width,         spec.group_size, tensor_scale};
-    scratch.restored.reserve(rows * cols * sizeof(float));
-    float* restored = scratch.restored.as<float>().data();
+    panel.rows = std::min(kernels::kPanelRows, source.rows - row);
+    float* weights = floats_in(scratch.weights, panel.rows * cols);
+    widen_to_f32(panel.data, panel.dtype, panel.rows * cols, weights);
+    scratch.meter.set_reference(held_out, weights, panel.rows);
+    const CodesOut out = codes_in(scratch, panel.rows, cols, spec);
+    float* restored = floats_in(scratch.restored, panel.rows * cols);
     RangeStats of_panel;
-    for (size_t i = 0; i < trials.size(); ++i) {
+    RowsView rows = panel;
+    const InputView* view = nullptr;
+    for (size_t i = 0; i < treatments.size(); ++i) {
+      if (treatments[i].view != view) {
+        view = treatments[i].view;
+        rows = view->transform.identity()
+                   ? panel
+                   : transformed_rows(view->transform, panel, scratch.transformed);
+      }
       ErrorStats unused;
-      of_panel = {};
-      quantize_rows_with(trials[i].recipe, trials[i].inputs, panel, spec, tensor_scale, out, unused,
-                         of_panel, scratch.rows);
-      if (of_panel.non_finite) break;
-      dequantize_rows(view, DType::F32, restored, scratch.rows.rows);
-      scratch.meter.measure(trials[i].deployed, restored, errors[i]);
+      RangeStats of_rows;
+      quantize_rows_with(treatments[i].recipe, view->power(), rows, spec, tensor_scale, out, unused,
+                         of_rows, scratch.rows);
+      if (i == 0) of_panel = of_rows;
+      if (of_rows.non_finite) break;
+      dequantize_rows(view_of(out, rows, spec, tensor_scale), DType::F32, restored,
+                      scratch.rows.rows);
+      scratch.meter.measure(view->held_out, restored, errors[i]);
     }
     found.merge(of_panel, row * cols);
   }

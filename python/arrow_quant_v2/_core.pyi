@@ -125,6 +125,7 @@ class DiffusionQuantConfig:
         activation_mode: str = "dynamic",
         quality: str = "standard",
         compensation: str = "auto",
+        rotation: str = "auto",
         modules_to_not_compensate: Sequence[str] = [],
         mode: str = "diffusion",
         method: str = "mse",
@@ -178,6 +179,7 @@ class DiffusionQuantConfig:
     activation_mode: str
     quality: str
     compensation: str
+    rotation: str
     @property
     def modules_to_not_compensate(self) -> list[str]: ...
     @modules_to_not_compensate.setter

@@ -32,6 +32,10 @@ def methods(outcome: Outcome) -> list[str]:
     return [layer["method"] for layer in outcome["layers"]]
 
 
+def trials(outcome: Outcome) -> list[str]:
+    return [trial["name"] for layer in outcome["layers"] for trial in layer["trials"]]
+
+
 def at(key: str) -> Callable[[Outcome], Any]:
     return lambda outcome: outcome.get(key)
 
@@ -62,10 +66,11 @@ OPTIONS_WITH_EFFECT = {
     ),
     "calibration_path": Row({"calibration_path": CALIBRATION}, methods),
     "compensation": Row({"compensation": "off"}, methods, {"calibration_path": CALIBRATION}),
+    "rotation": Row({"rotation": "off"}, trials, {"calibration_path": CALIBRATION, "bit_width": 2}),
     "modules_to_not_compensate": Row(
         {"modules_to_not_compensate": ["to_q"]}, methods, {"calibration_path": CALIBRATION}
     ),
-    "activation_bits": Row({"activation_bits": 8}, at("warnings")),
+    "activation_bits": Row({"activation_bits": 8}, at("files")),
     "activation_mode": Row({"activation_mode": "static"}, at("warnings")),
     "quality": Row({"quality": "high"}, at("warnings")),
     "mode": Row({"mode": "base"}, bits, {"components": ["transformer"]}),
