@@ -16,6 +16,7 @@ from arrow_quant_v2.calibration.imports import import_activations, import_imatri
 from arrow_quant_v2.calibration.inputs import load_inputs
 from arrow_quant_v2.calibration.masked_text import masked_inputs
 from arrow_quant_v2.calibration.merging import merge
+from arrow_quant_v2.calibration.refine import refine
 
 __all__ = [
     "CalibrationData",
@@ -29,4 +30,5 @@ __all__ = [
     "masked_inputs",
     "merge",
     "read",
+    "refine",
 ]

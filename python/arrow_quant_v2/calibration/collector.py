@@ -123,6 +123,11 @@ class Collector:
         )
 
     @property
+    def call(self) -> Call | None:
+        """The call that is under way."""
+        return self._call
+
+    @property
     def smaller_is_noisier(self) -> bool:
         """Whether the timestep rises from noise to result."""
         said = self.settings.smaller_is_noisier

@@ -145,7 +145,7 @@ class CollectionRun:
         device = next((p.device for p in self.model.parameters() if not p.is_meta), None)
         for number, given in enumerate(inputs):
             self.report(f"call {number + 1}", number / total if total else 0.0)
-            kwargs = _on_device(dict(given), device)
+            kwargs = on_device(dict(given), device)
             args = kwargs.pop("args", ())
             args = tuple(args) if isinstance(args, list | tuple) else (args,)
             if self.seen < self.skipped:
@@ -333,12 +333,12 @@ def _uint8() -> Any:
     return torch.uint8
 
 
-def _on_device(value: Any, device: Any) -> Any:
+def on_device(value: Any, device: Any) -> Any:
     """Move tensors, wherever they are in nested lists and dictionaries, to the model's device."""
     if hasattr(value, "detach"):
         return value if device is None or value.device == device else value.to(device)
     if isinstance(value, dict):
-        return {key: _on_device(item, device) for key, item in value.items()}
+        return {key: on_device(item, device) for key, item in value.items()}
     if type(value) in (list, tuple):
-        return type(value)(_on_device(item, device) for item in value)
+        return type(value)(on_device(item, device) for item in value)
     return value

@@ -92,7 +92,7 @@ def load_model(
             f"model: this {type(model).__name__} holds packed weights already: build a new one"
         )
     with load_quantized(path) as source:
-        name = _component_for(model, source, component)
+        name = component_for(model, source, component)
         tensors = {t.name: t for t in source.values() if t.component == name}
         where = f"'{os.fspath(path)}'" + (f", component '{name}'" if name else "")
         groups = source.time_groups(name)
@@ -103,7 +103,7 @@ def load_model(
     return model
 
 
-def _component_for(model: nn.Module, source: QuantizedModel, asked: str | None) -> str:
+def component_for(model: nn.Module, source: QuantizedModel, asked: str | None) -> str:
     """Return the component that `model` takes its weights from."""
     classes = {c["name"]: c["class_name"] for c in source.manifest["components"]}
     if asked is not None:

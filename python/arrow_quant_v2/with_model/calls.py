@@ -1,0 +1,259 @@
+"""ModelCalls: the calls of a model, with the trajectory and step of each position in the batch."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arrow_quant_v2.calibration.arena import Arena
+from arrow_quant_v2.calibration.calibration_data import read_metadata
+from arrow_quant_v2.calibration.call import is_held_out
+from arrow_quant_v2.calibration.collector import Collector, Settings
+from arrow_quant_v2.calibration.inputs import load_inputs
+from arrow_quant_v2.calibration.metadata import collected_metadata
+from arrow_quant_v2.calibration.model_call import read_call
+from arrow_quant_v2.calibration.noise_levels import noise_levels
+from arrow_quant_v2.calibration.run import on_device
+from arrow_quant_v2.errors import ConfigurationError, ModelNotFoundError
+from arrow_quant_v2.torch.timesteps import timestep
+from arrow_quant_v2.with_model.prediction import prediction_of
+
+Inputs = Iterable[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class CallOptions:
+    """How calls are told apart; each None: found out, or as the calibration file has it.
+
+    Attributes
+    ----------
+    guidance_branches : int or None
+        Branches that lie in one batch.
+    smaller_is_noisier : bool or None
+        Whether the timestep rises from noise to result.
+    mask_token_id : int or None
+        Of a text model without a timestep.
+    scheduler : object
+        Where log-SNR comes from.
+    beta_schedule : str or None
+        In place of a scheduler.
+    """
+
+    guidance_branches: int | None = None
+    smaller_is_noisier: bool | None = None
+    mask_token_id: int | None = None
+    scheduler: Any = None
+    beta_schedule: str | None = None
+
+
+@dataclass
+class PlacedCall:
+    """One call.
+
+    Attributes
+    ----------
+    time : ndarray of float64, [batch]
+        Timestep, or masked fraction.
+    trajectory, step : ndarray of int64, [batch]
+    masked : ndarray of bool, [batch, tokens], or None
+        Of a masked text model.
+    arguments : dict
+        Keyword arguments; positional ones under "args".
+    """
+
+    time: NDArray[np.float64]
+    trajectory: NDArray[np.int64]
+    step: NDArray[np.int64]
+    masked: NDArray[np.bool_] | None
+    arguments: Mapping[str, Any]
+
+    @property
+    def held_out(self) -> NDArray[np.bool_]:
+        """Which positions of the batch are of held-out trajectories."""
+        return is_held_out(self.trajectory)
+
+    @property
+    def batch(self) -> int:
+        """Positions in the batch."""
+        return len(self.trajectory)
+
+
+class ModelCalls:
+    """The calls of a model in their order, as often as they are wanted.
+
+    Attributes
+    ----------
+    kind : str
+        Of the time: "timestep", "masked_fraction" or "none".
+    schedule : str
+        In words, where log-SNR came from.
+    timesteps, log_snr : ndarray of float64, [steps]
+        From the noisiest step to the cleanest.
+    num_trajectories, num_held_out : int
+    known_levels : bool
+        Whether somebody said what the noise levels are.
+    """
+
+    def __init__(self, model: Any, inputs: Inputs, options: CallOptions) -> None:
+        self._inputs = inputs if iter(inputs) is not inputs else list(inputs)
+        self._placed: list[PlacedCall] = []
+        settings = Settings(
+            seed=0,
+            rows_per_step=0,
+            validation_rows_per_step=0,
+            hessian=False,
+            share_inputs=False,
+            guidance_branches=options.guidance_branches,
+            smaller_is_noisier=options.smaller_is_noisier,
+            first_trajectory=0,
+            mask_token_id=_mask_of(model, options),
+        )
+        collector = Collector([], settings, Arena(Path(), 0))
+        for arguments in self._inputs:
+            self._placed.append(_placed(collector, model, arguments))
+        if collector.axis is None:
+            raise ConfigurationError(
+                "inputs is empty: give the arguments of the model's calls, one dictionary per call"
+            )
+        collector.finish()
+        self.known_levels = options.scheduler is not None or options.beta_schedule is not None
+        metadata, places, _ = collected_metadata(
+            collector,
+            noise_levels(options.scheduler, options.beta_schedule),
+            component="",
+            model_class="",
+            levels_are_assumed=not self.known_levels,
+        )
+        axis = metadata["time_axis"]
+        self.kind, self.schedule = axis["kind"], axis["schedule"]
+        self.timesteps = np.array([step["timestep"] for step in axis["steps"]], np.float64)
+        levels = np.array([step["log_snr"] for step in axis["steps"]], np.float64)
+        self.log_snr = np.maximum.accumulate(levels)
+        for call in self._placed:
+            call.step = np.array(places, np.int64)[collector.axis.steps_of(call.time)]
+        self.num_trajectories = collector.trajectories.count
+        self.num_held_out = int(is_held_out(np.arange(self.num_trajectories)).sum())
+
+    def __len__(self) -> int:
+        return len(self._placed)
+
+    def __iter__(self) -> Iterator[PlacedCall]:
+        given = iter(self._inputs)
+        for number, placed in enumerate(self._placed):
+            arguments = next(given, None)
+            if arguments is None:
+                raise ConfigurationError(
+                    f"inputs gave {len(self._placed)} calls at first and {number} now: give a "
+                    "list, or an iterable that gives the same each time"
+                )
+            yield PlacedCall(placed.time, placed.trajectory, placed.step, placed.masked, arguments)
+
+    def run(self, model: Any, call: PlacedCall) -> Any:
+        """Call a model, quantized or not, and return its prediction, [batch, …].
+
+        Time comes from the call, so that layers know it whatever the argument is named.
+        """
+        device = next((p.device for p in model.parameters()), None)
+        arguments = on_device(dict(call.arguments), device)
+        args = arguments.pop("args", ())
+        args = tuple(args) if isinstance(args, list | tuple) else (args,)
+        known = contextlib.nullcontext() if self.kind == "none" else timestep(call.time.tolist())
+        with known:
+            output = model(*args, **arguments)
+        return prediction_of(output, read_call(model, args, arguments, None).first)
+
+
+def model_calls(
+    model: Any,
+    inputs: Inputs | None,
+    calibration: str | os.PathLike[str] | None,
+    options: CallOptions,
+) -> ModelCalls:
+    """Take the calls that were given, or those that a collection kept.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+    inputs : iterable of mapping, optional
+        As `collect` takes them.
+    calibration : str or os.PathLike, optional
+        A calibration file: inputs are those beside it where none are given, and it says how
+        trajectories and noise levels are told, where `options` do not.
+    options : CallOptions
+
+    Raises
+    ------
+    ConfigurationError
+        If there are no inputs.
+    """
+    if calibration is None:
+        if inputs is None:
+            raise ConfigurationError(
+                "inputs is not given, and neither is calibration: pass the arguments of the "
+                "model's calls, or the calibration file beside which collect(keep_inputs=True) "
+                "kept them"
+            )
+        return ModelCalls(model, inputs, options)
+    if inputs is None:
+        try:
+            inputs = load_inputs(calibration)
+        except ModelNotFoundError as error:
+            raise ConfigurationError(
+                f"inputs is not given, and there are none beside calibration = '{calibration}': "
+                "collect with keep_inputs=True, or pass inputs="
+            ) from error
+    inputs = inputs if iter(inputs) is not inputs else list(inputs)
+    return _as_collected(model, inputs, read_metadata(Path(calibration)), options)
+
+
+def _as_collected(
+    model: Any, inputs: Inputs, metadata: Mapping[str, Any], options: CallOptions
+) -> ModelCalls:
+    """Tell trajectories and noise levels as the collection did."""
+    steps: Sequence[Mapping[str, float]] = metadata["time_axis"]["steps"]
+    times = np.array([step["timestep"] for step in steps], np.float64)
+    rising = options.smaller_is_noisier
+    if rising is None and metadata["time_axis"]["kind"] == "timestep" and len(times) > 1:
+        rising = bool(times[0] < times[-1])
+    branches = options.guidance_branches
+    values = dict(vars(options)) | {"smaller_is_noisier": rising}
+    calls = ModelCalls(model, inputs, CallOptions(**values))
+    found = int(metadata.get("guidance_branches") or 1)
+    # The file says how many branches there are, not whether they lie in one batch.
+    if branches is None and calls.num_trajectories == found * metadata["num_trajectories"] != 0:
+        calls = ModelCalls(model, inputs, CallOptions(**values | {"guidance_branches": found}))
+    if not calls.known_levels and calls.kind == metadata["time_axis"]["kind"]:
+        order = np.argsort(times)
+        levels = np.array([step["log_snr"] for step in steps], np.float64)
+        calls.log_snr = np.maximum.accumulate(
+            np.interp(calls.timesteps, times[order], levels[order])
+        )
+        calls.schedule = metadata["time_axis"]["schedule"]
+        calls.known_levels = not calls.schedule.startswith("assumed")
+    return calls
+
+
+def _placed(collector: Collector, model: Any, arguments: Mapping[str, Any]) -> PlacedCall:
+    """Let the collector say where a call belongs; its arguments are not kept."""
+    kwargs = dict(arguments)
+    args = kwargs.pop("args", ())
+    args = tuple(args) if isinstance(args, list | tuple) else (args,)
+    collector.begin_call(read_call(model, args, kwargs, collector.settings.mask_token_id))
+    call = collector.call
+    assert call is not None
+    collector.end_call()
+    return PlacedCall(call.time, call.trajectory, call.step, call.masked, {})
+
+
+def _mask_of(model: Any, options: CallOptions) -> int | None:
+    if options.mask_token_id is not None:
+        return options.mask_token_id
+    mask: int | None = getattr(getattr(model, "config", None), "mask_token_id", None)
+    return mask
