@@ -46,7 +46,7 @@ def main() -> None:
     if "byte_mdlm" in args.subjects:
         subjects.append(Text(args.work))
     chosen = [setting for setting in settings() if re.search(args.only, setting.name)]
-    session = Session(subjects, chosen, scale, args.work, frozenset(TARGETS))
+    session = Session(subjects, chosen, scale, args.work, TARGETS)
     session.run(lambda text: print(text, flush=True))
     args.docs.mkdir(parents=True, exist_ok=True)
     write_plots(session, args.docs / "evaluation")

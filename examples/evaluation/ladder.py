@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 DATA_FREE = "least error"
+COMPENSATION = "compensation"
 DEFAULT = "default"
+
+# What touches weights alone.
+WEIGHTS_ONLY = {"enable_spatial": False, "enable_time_aware": False}
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,9 @@ class Row:
         The row that lacks the feature which this one has, and nothing else; "" for none.
     feature : str
         What the two differ in, in words.
+    refined : int
+        The most groups of timesteps in which biases are then corrected with the model at hand; 0
+        for none.
     """
 
     name: str
@@ -48,11 +55,25 @@ class Row:
     calibrated: bool = False
     against: str = ""
     feature: str = ""
+    refined: int = 0
+
+
+SMOOTHING = Row(
+    "smoothing",
+    {"rotation": "off", "enable_time_aware": False},
+    calibrated=True,
+    against=COMPENSATION,
+    feature="smoothing of inputs",
+)
+ROTATION = Row(DEFAULT, calibrated=True, feature="rotation of inputs")
 
 
 def settings() -> list[Setting]:
     """Return what the ladder is climbed at."""
     return [
+        _setting(8, 128, activations=8),
+        _setting(4, 128, activations=8),
+        _setting(4, 128, activations=4),
         _setting(2, 64),
         _setting(2, 256),
         _setting(4, 128),
@@ -70,25 +91,54 @@ def neighbours(setting: Setting) -> list[Setting]:
 
 def ladder(setting: Setting) -> list[Row]:
     """Return the rows of a setting, from rounding to nearest to everything."""
-    weights_only = {"enable_spatial": False, "enable_time_aware": False}
-    return [
-        Row("round to nearest", {"method": "rtn"} | weights_only),
+    bits, activations = setting.options["bit_width"], setting.options.get("activation_bits")
+    rows = [
+        Row("round to nearest", {"method": "rtn"} | WEIGHTS_ONLY),
         Row(DATA_FREE, against="round to nearest", feature="scales of least error"),
         Row(
             "importance",
-            {"compensation": "off"} | weights_only,
+            {"compensation": "off"} | WEIGHTS_ONLY,
             calibrated=True,
             against=DATA_FREE,
             feature="scales weighted by the power of inputs",
         ),
         Row(
-            "compensation",
-            weights_only,
+            COMPENSATION,
+            WEIGHTS_ONLY,
             calibrated=True,
             against="importance",
             feature="compensation (GPTQ)",
         ),
-        Row(DEFAULT, calibrated=True),
+    ]
+    if activations:
+        rows.append(SMOOTHING)
+    if activations or bits == 2:
+        rows.append(replace(ROTATION, against=rows[-1].name))
+    else:
+        rows.append(Row(DEFAULT, calibrated=True))
+    return rows + _refined()
+
+
+def _refined() -> list[Row]:
+    """Return rows whose biases are corrected with the model at hand."""
+    return [
+        Row(
+            "default, refined",
+            calibrated=True,
+            against=DEFAULT,
+            feature="correction of biases (refine)",
+            refined=1,
+        ),
+        *(
+            Row(
+                f"default, refined, {groups} groups",
+                calibrated=True,
+                against=f"default, refined{more}",
+                feature=f"{groups} groups of timesteps instead of {fewer} (refine)",
+                refined=groups,
+            )
+            for groups, fewer, more in ((5, 1, ""), (10, 5, ", 5 groups"))
+        ),
     ]
 
 

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from arrow_quant_v2 import ArrowQuantV2, DiffusionQuantConfig
+from arrow_quant_v2.calibration import refine
 from arrow_quant_v2.errors import ConfigurationError
 from arrow_quant_v2.torch import cache_weights, load_model
 from examples.evaluation.ladder import Row, Setting
 from examples.evaluation.subject import Measured, Subject, calibration_file
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Outcome:
     """One row of a table.
 
@@ -31,7 +32,7 @@ class Outcome:
     seconds : float
         Of quantizing.
     result : mapping
-        Of the quantizer.
+        Of the quantizer; with refining, that of `refine` under "refine".
     """
 
     subject: str
@@ -75,9 +76,9 @@ def evaluate(
         If an option of the row had no effect.
     """
     options = dict(setting.options) | dict(row.options)
-    if row.calibrated:
-        options["calibration_path"] = str(calibration_file(subject, work, seed, trajectories))
-        options["calibration_samples"] = trajectories
+    data = calibration_file(subject, work, seed, trajectories) if row.calibrated else None
+    if data:
+        options |= {"calibration_path": str(data), "calibration_samples": trajectories}
     target = work / subject.name / "quantized"
     result, seconds = quantize(subject, target, options)
     complaints = [warning for warning in result["warnings"] if "had no effect" in warning]
@@ -86,6 +87,8 @@ def evaluate(
             f"{subject.name}, {setting.name}, row '{row.name}': {'; '.join(complaints)}: take the "
             "option out of the row in examples/evaluation/ladder.py"
         )
+    if row.refined:
+        seconds += _refine(subject, target, data, row.refined, result)
     model = load_model(subject.empty(), target)
     cache_weights(model, True)
     measured = subject.measure(model, samples)
@@ -113,3 +116,15 @@ def quantize(
         subject.source, target, DiffusionQuantConfig(**options)
     )
     return result, time.perf_counter() - started
+
+
+def _refine(
+    subject: Subject, target: Path, data: Path | None, groups: int, result: dict[str, Any]
+) -> float:
+    """Correct the biases of a quantized subject; complete its result and return the seconds."""
+    started = time.perf_counter()
+    found = refine(subject.original(), target, calibration=data, num_time_groups=groups)
+    seconds = time.perf_counter() - started
+    result["refine"] = found
+    result["bits_per_weight"] = found["bits_per_weight_after"]
+    return seconds

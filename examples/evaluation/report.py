@@ -58,9 +58,9 @@ def _targets(session: Session) -> Iterator[str]:
     yield "## Targets"
     yield ""
     yield (
-        "Times by which the error is smaller than that of the best row without calibration data at "
-        "the same stored bits per\nweight, which is interpolated between group sizes. Mean of "
-        f"{len(session.scale.seeds)} seeds of calibration.\n"
+        "Times: by which the error is smaller than that of the best row without calibration data "
+        "at the\nsame stored bits per weight, which is interpolated between group sizes. dB: of PSNR. "
+        f"Mean of {len(session.scale.seeds)} seeds\nof calibration.\n"
     )
     yield from _table(
         ("model", "what", "wanted", "found", ""),
@@ -83,7 +83,7 @@ def _findings(session: Session) -> Iterator[str]:
     yield ""
     yield (
         "Computed from the tables below: how the error changes by each feature, all else being the "
-        "same. A change counts if it\nis more than 1 % and more than two standard errors of the "
+        "same.\nA change counts if it is more than 1 % and more than two standard errors of the "
         "paired differences.\n"
     )
     order = list(dict.fromkeys(row.feature for s in session.settings for row in ladder(s)))
@@ -144,7 +144,7 @@ def _other_data(session: Session) -> Iterator[str]:
     yield ""
     yield (
         f"Errors with {scale.trajectories} trajectories of {len(scale.seeds)} seeds, mean and "
-        "standard deviation, and with more and fewer trajectories of the first\nseed; the best row "
+        "standard deviation,\nand with more and fewer trajectories of the first seed; the best row "
         "without data, for comparison.\n"
     )
     counts = sorted({scale.trajectories, *scale.other_trajectories})

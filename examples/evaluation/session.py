@@ -6,10 +6,20 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from examples.evaluation.ladder import DATA_FREE, DEFAULT, Row, Setting, ladder, neighbours
+from examples.evaluation.ladder import (
+    COMPENSATION,
+    DATA_FREE,
+    DEFAULT,
+    Row,
+    Setting,
+    ladder,
+    neighbours,
+)
 from examples.evaluation.outcome import Outcome, evaluate
 from examples.evaluation.overhead import Overhead, overheads
 from examples.evaluation.subject import Subject
+
+DRAWN = ("W4A4 g128",)  # settings all rows of which are let sample
 
 
 @dataclass(frozen=True)
@@ -19,8 +29,8 @@ class Scale:
     Attributes
     ----------
     full : bool
-        Whether every calibrated row is repeated with all seeds and counts, not only the best one
-        and the default.
+        Whether every calibrated row is repeated with all seeds and counts, and let sample; not
+        only the best one and the default, and in settings with targets.
     seeds : tuple of int
         Of calibration; the first is that of the ladder.
     trajectories : int
@@ -46,7 +56,7 @@ class Session:
     work : Path
         For calibration data and quantized models.
     targets : frozenset of str
-        Names of the settings whose errors are also compared at equal bits per weight.
+        Names of the settings that have a target.
     outcomes : list of Outcome
     overheads : list of Overhead
     """
@@ -66,8 +76,9 @@ class Session:
             for setting in self.settings:
                 tell(f"\n{HEADER.format(setting.name)}")
                 self._climb(subject, setting, tell)
-                self._repeat(subject, setting, tell)
-                if setting.name in self.targets:
+                if self.scale.full or setting.name in self.targets:
+                    self._repeat(subject, setting, tell)
+                if setting.name in self.targets and setting.name not in DRAWN:
                     self._move_sideways(subject, setting, tell)
             tell("")
             for overhead in overheads(subject, self.work, self.scale.trajectories):
@@ -95,18 +106,20 @@ class Session:
         return [o for o in self.same_row(outcome) if o.trajectories in usual]
 
     def _climb(self, subject: Subject, setting: Setting, tell: Callable[[str], object]) -> None:
-        for row in ladder(setting):
-            self._add(
-                evaluate(
-                    subject,
-                    setting,
-                    row,
-                    self.work,
-                    self.scale.seeds[0],
-                    self.scale.trajectories,
-                ),
-                tell,
-            )
+        rows = {row.name: row for row in ladder(setting)}
+        for row in rows.values():
+            samples = self.scale.full or setting.name in DRAWN or row.name in (DATA_FREE, DEFAULT)
+            self._add(self._evaluate(subject, setting, row, samples), tell)
+        main = self.main(subject.name, setting.name)
+        for chosen in (best(main, calibrated=False), best(main, calibrated=True)):
+            if subject.draws and chosen.measured.psnr_db is None:
+                place = self.outcomes.index(chosen)
+                self._add(self._evaluate(subject, setting, rows[chosen.row], True), tell)
+                self.outcomes[place] = self.outcomes.pop()
+
+    def _evaluate(self, subject: Subject, setting: Setting, row: Row, samples: bool) -> Outcome:
+        seed, count = self.scale.seeds[0], self.scale.trajectories
+        return evaluate(subject, setting, row, self.work, seed, count, samples)
 
     def _repeat(self, subject: Subject, setting: Setting, tell: Callable[[str], object]) -> None:
         """Run calibrated rows with other calibration data."""
@@ -114,6 +127,8 @@ class Session:
         names = {row.name for row in ladder(setting) if row.calibrated}
         if not self.scale.full:
             names = {best(main, calibrated=True).row, DEFAULT}
+            if setting.name in DRAWN:
+                names.add(COMPENSATION)  # the default without spatial features
         first, *others = self.scale.seeds
         usual = self.scale.trajectories
         data = [(seed, usual) for seed in others]

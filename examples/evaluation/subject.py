@@ -16,7 +16,7 @@ import arrow_quant_v2.calibration
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Measured:
     """How far a quantized model is from the full-precision one, on the subject's held-out inputs.
 
@@ -55,6 +55,8 @@ class Subject(Protocol):
         What `Measured.error` is, and what `Measured.per_step` runs over.
     steps : ndarray
         The places of `Measured.per_step` on that axis.
+    draws : bool
+        Whether samples are compared, and there is a PSNR.
     """
 
     name: str
@@ -63,9 +65,13 @@ class Subject(Protocol):
     error_words: str
     step_words: str
     steps: Floats
+    draws: bool
 
     def calibrate(self, seed: int, trajectories: int, out: Path) -> None:
         """Collect calibration data of so many trajectories into the file `out`."""
+
+    def original(self) -> Any:
+        """Return the model in full precision."""
 
     def empty(self) -> Any:
         """Return the model with whatever weights, for `load_model` to fill."""

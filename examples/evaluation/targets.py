@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import mean
 
-from examples.evaluation.ladder import DATA_FREE, DEFAULT
+from examples.evaluation.ladder import COMPENSATION, DATA_FREE, DEFAULT
 from examples.evaluation.outcome import Outcome
 from examples.evaluation.session import Session, best
 
 # Settings, and how many times smaller the error is to be than the best without calibration data.
-TARGETS = {"W2A16 g64": 2.0, "W4A16 g128": 2.0}
+SMALLER = {"W2A16 g64": 2.0, "W4A16 g128": 2.0}
+# Settings, and how much better the PSNR of samples is to be with spatial features, in dB.
+CLEARER = {"W4A4 g128": 4.0}
+TARGETS = frozenset(SMALLER) | frozenset(CLEARER)
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Target:
 def targets(session: Session) -> Iterator[Target]:
     """Yield the targets of all settings that were run."""
     for subject in session.subjects:
-        for setting, wanted in TARGETS.items():
+        for setting, wanted in SMALLER.items():
             main = session.main(subject.name, setting)
             rows = {outcome.row: outcome for outcome in main}
             if DEFAULT in rows:
@@ -53,6 +56,12 @@ def targets(session: Session) -> Iterator[Target]:
                 }
                 for what, outcome in chosen.items():
                     yield Target(subject.name, what, wanted, gain(session, outcome), "times")
+        for setting, wanted in CLEARER.items():
+            rows = {outcome.row: outcome for outcome in session.main(subject.name, setting)}
+            if subject.draws and DEFAULT in rows:
+                better = _psnr(session, rows[DEFAULT]) - _psnr(session, rows[COMPENSATION])
+                what = f"{setting}, with spatial features over without"
+                yield Target(subject.name, what, wanted, better, "dB")
 
 
 def gain(session: Session, outcome: Outcome) -> float:
@@ -67,13 +76,19 @@ def gain(session: Session, outcome: Outcome) -> float:
     return without.measured.error * change_by_bits(session, without, bits) / error
 
 
+def _psnr(session: Session, outcome: Outcome) -> float:
+    """Return the mean over seeds of a row's PSNR, in dB."""
+    found = [o.measured.psnr_db for o in session.over_seeds(outcome)]
+    return mean(db for db in found if db is not None)
+
+
 def change_by_bits(session: Session, without: Outcome, bits: float) -> float:
     """Return the factor by which a data-free error changes from its own bits per weight to `bits`.
 
     The logarithm of the error of least-error scales is interpolated between group sizes; beyond the
     last group size it stays.
     """
-    weights = without.setting.split()[0]
+    weights = without.setting.split()[0]  # "W4A16" of "W4A16 g128"
     points = sorted(
         (o.bits_per_weight, math.log(o.measured.error))
         for o in session.outcomes

@@ -44,6 +44,7 @@ class Text:
     )
     error_words = "KL divergence of masked bytes from the full-precision model, bits per byte"
     step_words = "masked fraction"
+    draws = False
 
     def __init__(self, work: Path, windows: int = 187) -> None:
         calibrating, held_out = halves(HELD_OUT.read_bytes())
@@ -64,12 +65,15 @@ class Text:
         with np.load(file) as found:
             self._expected = torch.from_numpy(found["log_probabilities"])
 
+    def original(self) -> Any:
+        return load()
+
     def empty(self) -> Any:
         return ByteMdlm().eval()
 
     def calibrate(self, seed: int, trajectories: int, out: Path) -> None:
         calls = unmasking(self._calibrating, seed, trajectories)
-        collect(load(), calls, out=out, seed=seed, mask_token_id=MASK, resume=False)
+        collect(self.original(), calls, out=out, seed=seed, mask_token_id=MASK, resume=False)
 
     def measure(self, model: Any, samples: bool) -> Measured:
         divergence, excess = (np.zeros(len(self._tokens)) for _ in range(2))
@@ -103,7 +107,7 @@ class Text:
                 yield i, logits.float().log_softmax(1), masked
 
     def _trace(self, file: Path) -> None:
-        found = torch.cat([beliefs for _, beliefs, _ in self._predict(load())])
+        found = torch.cat([beliefs for _, beliefs, _ in self._predict(self.original())])
         save_arrays(file, {"log_probabilities": found.numpy()})
 
 
