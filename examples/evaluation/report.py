@@ -59,8 +59,8 @@ def _targets(session: Session) -> Iterator[str]:
     yield ""
     yield (
         "Times: by which the error is smaller than that of the best row without calibration data "
-        "at the\nsame stored bits per weight, which is interpolated between group sizes. dB: of PSNR. "
-        f"Mean of {len(session.scale.seeds)} seeds\nof calibration.\n"
+        "at the\nsame stored bits per weight, which is interpolated between group sizes. dB: of "
+        f"PSNR. Mean of {len(session.scale.seeds)} seeds\nof calibration.\n"
     )
     yield from _table(
         ("model", "what", "wanted", "found", ""),
