@@ -40,6 +40,7 @@ bench: package ## Benchmark kernels, Arrow batches beside C++, the whole program
 	PATH="$(CURDIR)/$(BIN):$$PATH" cmake --preset release
 	cmake --build --preset release
 	build/release/bench/kernels_bench --benchmark_min_time=0.5
+	build/release/bench/compensate_bench
 	$(BIN)/python bench/batch_arrow.py
 	$(BIN)/python bench/end_to_end.py
 	$(BIN)/python bench/cancellation.py
