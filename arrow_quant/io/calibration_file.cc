@@ -233,6 +233,7 @@ void CalibrationFile::Impl::index() {
                      std::to_string(entry.cols) + " cols, expected a multiple");
     }
     for (int64_t row = 1; row < rows.num_rows(); ++row) {
+      entry.counted_rows += rows.integer("n_rows", row);
       for (const int32_t trajectory : rows.integers("row_trajectory", row)) {
         ++(info.held_out(trajectory) ? entry.held_out_rows : entry.calibrating_rows);
       }

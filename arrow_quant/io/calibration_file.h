@@ -71,6 +71,7 @@ class CalibrationFile {
     bool has_xtx = false;
     size_t calibrating_rows = 0;  // sampled
     size_t held_out_rows = 0;
+    int64_t counted_rows = 0;  // in the sums of all steps
   };
   const std::filesystem::path& path() const;
   const CalibrationInfo& info() const;

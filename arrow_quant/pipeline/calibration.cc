@@ -15,6 +15,8 @@ namespace {
 
 // Fewer sampled rows than this say too little (calibrating and held-out ones together).
 constexpr size_t kFewestRows = 64;
+// Of a thread, for each column: seven panels of 64 rows, and chunks of as many.
+constexpr uint64_t kThreadColumnBytes = 8 * 64 * sizeof(float);
 constexpr const char* kDefaultName = "calibration.parquet";
 
 std::optional<fs::path> calibration_file(const fs::path& model,
@@ -49,6 +51,13 @@ std::string digest_of(const fs::path& path, const CancelToken* cancel) {
   return hash.hex_digest();
 }
 
+// Either rows to judge by, or sums without any rows, as importance matrices have them.
+bool says_enough(const CalibrationFile::Entry& data) {
+  const size_t rows = data.calibrating_rows + data.held_out_rows;
+  return rows == 0 ? static_cast<size_t>(data.counted_rows) >= kFewestRows
+                   : rows >= kFewestRows && data.held_out_rows > 0;
+}
+
 // Whether the layer's input can be transformed and quantized by rows: a convolution's patches
 // overlap.
 bool is_matrix(const PlannedTensor& tensor) {
@@ -75,67 +84,99 @@ std::unique_ptr<Calibration> Calibration::open(const fs::path& model,
   return calibration;
 }
 
+size_t Calibration::num_views(const PlannedTensor& tensor, BitWidth width) const {
+  const size_t smoothed = wants_weight_range(tensor) ? 2 : 1;
+  return rotates(tensor, width) ? 2 * smoothed : smoothed;
+}
+
+// Of one layer: the data as read, and what each view keeps of them; twice, since the next layer's
+// are prepared while the last one's are still in use.
+uint64_t Calibration::bytes_needed(const PlannedTensor& tensor, const CalibrationFile::Entry& data,
+                                   bool compensated) const {
+  const auto cols = static_cast<uint64_t>(data.cols);
+  const uint64_t views = num_views(tensor, *tensor.decision.bit_width);
+  const uint64_t sampled = data.calibrating_rows + data.held_out_rows;
+  const uint64_t rows = sampled == 0 ? cols : sampled;  // LayerViews makes one for each input
+  const uint64_t squares = data.has_xtx ? 2 + (compensated ? views : 0) : 0;
+  return 2 * sizeof(float) * cols * (squares * cols + (1 + views) * rows);
+}
+
 void Calibration::match(const Plan& plan, uint64_t memory_limit_bytes) {
-  const std::string where = file_.path().string();
-  size_t in_model = 0;
   const std::vector<LayerRules::Pattern> without =
       LayerRules::compile(config_.modules_to_not_compensate, "modules_to_not_compensate");
   const auto excluded = [&](const std::string& name) {
     return std::any_of(without.begin(), without.end(),
                        [&](const LayerRules::Pattern& pattern) { return pattern.matches(name); });
   };
-  std::string too_few, too_large;
-  size_t num_too_few = 0, num_too_large = 0;
+  size_t in_model = 0;
+  std::vector<std::string> too_few, too_large;
   for (const PlannedComponent& component : plan.components) {
     if (!file_.info().component.empty() && plan.components.size() > 1 &&
         component.source->name != file_.info().component) {
       continue;
     }
     for (const PlannedTensor& tensor : component.tensors) {
-      const auto found = file_.layers().find(tensor.info->name);
+      const std::string& name = tensor.info->name;
+      const auto found = file_.layers().find(name);
       if (found == file_.layers().end()) continue;
       ++in_model;
       if (!tensor.decision.bit_width) continue;
-      if (found->second.cols != tensor.view.cols) {
-        throw Error(ErrorCode::Configuration,
-                    where + ": layer '" + tensor.info->name + "' has inputs of " +
-                        std::to_string(found->second.cols) + " values, the model's weight has " +
-                        std::to_string(tensor.view.cols) +
-                        " columns; collect the calibration data from this very model");
-      }
-      const CalibrationFile::Entry& data = file_.layers().at(file_.data_of(tensor.info->name));
-      if (data.calibrating_rows + data.held_out_rows < kFewestRows || data.held_out_rows == 0) {
-        too_few = num_too_few++ == 0 ? tensor.info->name : too_few;
+      check_width(tensor, found->second);
+      const CalibrationFile::Entry& data = file_.layers().at(file_.data_of(name));
+      if (!says_enough(data)) {
+        too_few.push_back(name);
         continue;
       }
-      const bool fits =
-          2 * SweepFactor::bytes_needed(static_cast<size_t>(data.cols)) <= memory_limit_bytes;
-      if (data.has_xtx && !fits) too_large = num_too_large++ == 0 ? tensor.info->name : too_large;
-      usable_.emplace(tensor.info->name, data.has_xtx && fits &&
-                                             config_.compensation == Compensation::Auto &&
-                                             !excluded(tensor.info->name));
+      bool compensated =
+          data.has_xtx && config_.compensation == Compensation::Auto && !excluded(name);
+      if (compensated && bytes_needed(tensor, data, true) > memory_limit_bytes / 2) {
+        too_large.push_back(name);
+        compensated = false;
+      }
+      usable_.emplace(name, compensated);
+      layer_bytes_ = std::max(layer_bytes_, bytes_needed(tensor, data, compensated));
+      thread_bytes_ =
+          std::max(thread_bytes_, static_cast<uint64_t>(data.cols) * kThreadColumnBytes);
     }
   }
   if (in_model == 0) {
-    throw Error(
-        ErrorCode::Configuration,
-        where + ": none of its " + std::to_string(file_.layers().size()) +
-            " layers is in the model" +
-            (file_.layers().empty() ? std::string()
-                                    : ", the first is '" + file_.layers().begin()->first + "'") +
-            "; collect the calibration data from this very model");
+    refuse_other_model();
   }
-  if (num_too_few > 0) {
-    warnings_.push_back(where + ": " + std::to_string(num_too_few) +
-                        " layers have fewer than 64 sampled rows, or none of a held-out "
-                        "trajectory, and were quantized without it, the first is '" +
-                        too_few + "'; collect from more trajectories, 4 at least");
-  }
-  if (num_too_large > 0) {
-    warnings_.push_back(where + ": errors are not passed on in " + std::to_string(num_too_large) +
-                        " layers whose X^T X does not fit the memory limit, the first is '" +
-                        too_large + "'; raise max_memory_limit_mb");
-  }
+  const auto warn = [&](const std::vector<std::string>& layers, const std::string& what) {
+    if (layers.empty()) return;
+    warnings_.push_back(file_.path().string() + ": " + std::to_string(layers.size()) + what +
+                        "; the first is '" + layers.front() + "'");
+  };
+  warn(too_few,
+       " layers have fewer than 64 sampled rows, or none of a held-out trajectory, and are "
+       "quantized without calibration data; collect from more trajectories, 4 at least");
+  warn(too_large,
+       " layers have more inputs than XᵀX fits the memory limit for, so that no errors are "
+       "passed on; raise max_memory_limit_mb");
+}
+
+void Calibration::check_width(const PlannedTensor& tensor,
+                              const CalibrationFile::Entry& data) const {
+  if (data.cols == tensor.view.cols) return;
+  throw Error(ErrorCode::Configuration,
+              file_.path().string() + ": layer '" + tensor.info->name + "' has inputs of " +
+                  std::to_string(data.cols) + " values, the model's weight has " +
+                  std::to_string(tensor.view.cols) +
+                  " columns; collect the calibration data from this very model");
+}
+
+void Calibration::refuse_other_model() const {
+  const auto& layers = file_.layers();
+  throw Error(ErrorCode::Configuration,
+              file_.path().string() + ": none of its " + std::to_string(layers.size()) +
+                  " layers is in the model" +
+                  (layers.empty() ? "" : ", the first is '" + layers.begin()->first + "'") +
+                  "; collect the calibration data from this very model");
+}
+
+void Calibration::add_needs(MemoryNeeds& needs) const {
+  needs.calibrating_bytes += layer_bytes_;
+  needs.per_thread_bytes += thread_bytes_;
 }
 
 bool Calibration::covers(const PlannedComponent& component, const PlannedTensor& tensor) const {
@@ -151,6 +192,11 @@ int activation_bits_of(const PlannedTensor& tensor, const DiffusionQuantConfig& 
              : 0;
 }
 
+bool Calibration::rotates(const PlannedTensor& tensor, BitWidth width) const {
+  return config_.enable_spatial && config_.rotation == Rotation::Auto && is_matrix(tensor) &&
+         (activation_bits_of(tensor, config_) == 4 || width == BitWidth::Int2);
+}
+
 bool Calibration::wants_weight_range(const PlannedTensor& tensor) const {
   return config_.enable_spatial && is_matrix(tensor) && activation_bits_of(tensor, config_) != 0;
 }
@@ -162,8 +208,7 @@ std::shared_ptr<const LayerViews> Calibration::views(const PlannedTensor& tensor
   key.tensor = weight_abs_max.empty() ? "" : tensor.info->name;
   key.compensate = usable_.at(tensor.info->name) && width != BitWidth::Int8;
   key.activation_bits = is_matrix(tensor) ? activation_bits_of(tensor, config_) : 0;
-  key.rotate = config_.enable_spatial && config_.rotation == Rotation::Auto && is_matrix(tensor) &&
-               (key.activation_bits == 4 || width == BitWidth::Int2);
+  key.rotate = rotates(tensor, width);
   const std::lock_guard lock(mutex_);
   std::weak_ptr<const LayerViews>& prepared = prepared_[key];
   if (auto ready = prepared.lock()) return ready;

@@ -15,6 +15,7 @@
 #include "arrow_quant/core/cancel.h"
 #include "arrow_quant/io/calibration_file.h"
 #include "arrow_quant/pipeline/layer_views.h"
+#include "arrow_quant/pipeline/memory_needs.h"
 #include "arrow_quant/pipeline/plan.h"
 
 namespace arrow_quant {
@@ -38,6 +39,9 @@ class Calibration {
   const std::vector<std::string>& warnings() const { return warnings_; }
   size_t num_layers() const { return usable_.size(); }
 
+  // What a run needs beside the memory of one without calibration data.
+  void add_needs(MemoryNeeds& needs) const;
+
   bool covers(const PlannedComponent& component, const PlannedTensor& tensor) const;
   // Whether views() asks for the largest |w| of each of the tensor's columns.
   bool wants_weight_range(const PlannedTensor& tensor) const;
@@ -49,6 +53,12 @@ class Calibration {
  private:
   Calibration(CalibrationFile file, const DiffusionQuantConfig& config, const CancelToken* cancel);
   void match(const Plan& plan, uint64_t memory_limit_bytes);
+  void check_width(const PlannedTensor& tensor, const CalibrationFile::Entry& data) const;
+  [[noreturn]] void refuse_other_model() const;
+  bool rotates(const PlannedTensor& tensor, BitWidth width) const;
+  size_t num_views(const PlannedTensor& tensor, BitWidth width) const;
+  uint64_t bytes_needed(const PlannedTensor& tensor, const CalibrationFile::Entry& data,
+                        bool compensated) const;
 
   CalibrationFile file_;
   const DiffusionQuantConfig& config_;
@@ -56,6 +66,8 @@ class Calibration {
   std::string digest_;
   std::vector<std::string> warnings_;
   std::map<std::string, bool> usable_;  // by layer; whether errors may be passed on
+  uint64_t layer_bytes_ = 0;            // of the largest layer's data, prepared
+  uint64_t thread_bytes_ = 0;           // of a thread that works on it
 
   // What the views of a layer depend on.
   struct Key {

@@ -75,6 +75,12 @@ LayerViews::LayerViews(LayerCalibration data, const CalibrationInfo& info, Optio
     held_out_.insert(held_out_.end(), row, row + static_cast<std::ptrdiff_t>(cols_));
     held_out_step_.push_back(data.rows.step[r]);
   }
+  if (data.rows.count() == 0) {
+    hold_out_powers(data);
+    options_.activation_bits = 0;  // there is nothing to quantize
+    options_.rotate = false;
+    weight_abs_max = {};
+  }
   add_view(data, {}, "", 1.0, cancel);
   std::vector<float> smooth;
   if (!weight_abs_max.empty()) {
@@ -88,6 +94,17 @@ LayerViews::LayerViews(LayerCalibration data, const CalibrationInfo& info, Optio
       add_view(data, {smooth, block}, "smoothing, hadamard", kSmoothingGate, cancel);
     }
   }
+}
+
+// Without rows only the power of each input is known. Inputs that are independent of each other
+// cost the outputs Σ_j E[x_j²] · error_j², which is what one row √E[x_j²] · e_j for each j adds up
+// to.
+void LayerViews::hold_out_powers(const LayerCalibration& data) {
+  const std::vector<float> power = importance_of(data);
+  if (power.empty()) return;
+  held_out_.assign(cols_ * cols_, 0.0f);
+  for (size_t c = 0; c < cols_; ++c) held_out_[c * cols_ + c] = std::sqrt(power[c]);
+  held_out_step_.assign(cols_, 0);
 }
 
 void LayerViews::add_view(const LayerCalibration& data, const InputTransform& transform,

@@ -55,6 +55,7 @@ class LayerViews {
     InputView view;
   };
 
+  void hold_out_powers(const LayerCalibration& data);
   void add_view(const LayerCalibration& data, const InputTransform& transform,
                 const std::string& name, double gate, const CancelToken* cancel);
 

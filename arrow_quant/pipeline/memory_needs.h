@@ -12,13 +12,15 @@
 namespace arrow_quant {
 
 struct MemoryNeeds {
-  uint64_t per_thread_bytes = 0;  // source bytes of a chunk, and what is computed beside them
-  uint64_t block_bytes = 0;       // the largest block, at any width that it may come to
-  uint64_t writing_bytes = 0;     // copies on their way to the file, and its metadata
-  uint64_t measuring_bytes = 0;   // where bits are shared out, before the first block
+  uint64_t per_thread_bytes = 0;   // source bytes of a chunk, and what is computed beside them
+  uint64_t block_bytes = 0;        // the largest block, at any width that it may come to
+  uint64_t writing_bytes = 0;      // copies on their way to the file, and its metadata
+  uint64_t measuring_bytes = 0;    // where bits are shared out, before the first block
+  uint64_t calibrating_bytes = 0;  // the calibration data of a layer, prepared
 
   uint64_t total_bytes(size_t num_threads) const {
-    return per_thread_bytes * num_threads + std::max(block_bytes + writing_bytes, measuring_bytes);
+    return per_thread_bytes * num_threads +
+           std::max(block_bytes + writing_bytes + calibrating_bytes, measuring_bytes);
   }
 };
 

@@ -277,7 +277,11 @@ QuantizationResult quantize_model(const fs::path& model_path, const fs::path& ou
                              calibration->warnings().end());
   }
   const std::string fingerprint = fingerprint_of(manifest, plan);
-  RunMemory memory(memory_needs(plan, config), config, hooks);
+  MemoryNeeds needs = memory_needs(plan, config);
+  if (calibration) {
+    calibration->add_needs(needs);
+  }
+  RunMemory memory(needs, config, hooks);
 
   OutputDir output(output_path, model_path, fingerprint, config.overwrite, hooks.cancel);
   const bool recorded = output.journal() && output.journal()->allocation;

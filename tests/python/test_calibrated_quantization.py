@@ -279,6 +279,32 @@ def with_version(version: int) -> Change:
     return change
 
 
+def powers_only(table: Table) -> Table:
+    """What an importance matrix tells: sums of squares, no rows and no products."""
+    empty: list[Any] = [[]] * table.num_rows
+    for name in ("rows", "row_trajectory", "row_key", "row_masked"):
+        table = replaced(table, name, empty)
+    counts = [
+        n if step >= 0 else 0
+        for n, step in zip(
+            table.column("n_rows").to_pylist(), table.column("step").to_pylist(), strict=True
+        )
+    ]
+    return replaced(replaced(table, "xtx", [b""] * table.num_rows), "n_rows", counts)
+
+
+def rewritten(calibration: Path, change: Change, path: Path) -> Path:
+    file = pq.ParquetFile(calibration)
+    groups = [change(file.read_row_group(i)) for i in range(file.num_row_groups)]
+    groups = [
+        group.replace_schema_metadata(change(file.read()).schema.metadata) for group in groups
+    ]
+    with pq.ParquetWriter(path, groups[0].schema) as writer:
+        for group in groups:
+            writer.write_table(group)
+    return path
+
+
 REFUSED: dict[str, tuple[Change, str]] = {
     "another model": (renamed, "none of its 2 layers is in the model"),
     "another width": (
@@ -296,15 +322,7 @@ def test_data_that_do_not_fit_are_refused(
     name: str, model: Path, calibration: Path, tmp_path: Path
 ) -> None:
     change, message = REFUSED[name]
-    file = pq.ParquetFile(calibration)
-    groups = [change(file.read_row_group(i)) for i in range(file.num_row_groups)]
-    groups = [
-        group.replace_schema_metadata(change(file.read()).schema.metadata) for group in groups
-    ]
-    path = tmp_path / "changed.parquet"
-    with pq.ParquetWriter(path, groups[0].schema) as writer:
-        for group in groups:
-            writer.write_table(group)
+    path = rewritten(calibration, change, tmp_path / "changed.parquet")
     with pytest.raises(ArrowQuantError, match=message) as refused:
         quantize(model, tmp_path / "out", calibration_path=str(path))
     assert "changed.parquet" in str(refused.value)
@@ -319,3 +337,16 @@ def test_too_few_rows_are_not_used_and_the_result_says_so(
     result = quantize(model, tmp_path / "out", calibration_path=str(tmp_path / "few.parquet"))
     assert any("2 layers have fewer than 64 sampled rows" in text for text in result["warnings"])
     assert all(layer["trials"] == [] for layer in result["layers"])
+
+
+def test_powers_of_inputs_alone_fit_the_grid(
+    net: Net, model: Path, calibration: Path, tmp_path: Path
+) -> None:
+    path = rewritten(calibration, powers_only, tmp_path / "powers.parquet")
+    result = quantize(model, tmp_path / "out", calibration_path=str(path), activation_bits=4)
+    assert not any("rows" in warning for warning in result["warnings"])
+    for layer in result["layers"]:
+        assert [trial["name"] for trial in layer["trials"]] == ["mse", "mse+importance"]
+        assert layer["method"] == "mse+importance"
+    quantize(model, tmp_path / "plain")
+    assert output_error(net, tmp_path / "out") < output_error(net, tmp_path / "plain")
