@@ -6,7 +6,7 @@ import copy
 import json
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from arrow_quant_v2 import _core
 from arrow_quant_v2._core import DiffusionQuantConfig
-from arrow_quant_v2.errors import ModelNotFoundError
+from arrow_quant_v2.errors import ConfigurationError, ModelNotFoundError
 
 StrPath = str | os.PathLike[str]
 ProgressCallback = Callable[[str, float], object]
@@ -98,11 +98,20 @@ class ArrowQuantV2:
         output_path: StrPath,
         config: DiffusionQuantConfig | None = None,
         progress_callback: ProgressCallback | None = None,
+        *,
+        model: Any = None,
+        inputs: Iterable[Mapping[str, Any]] | None = None,
     ) -> dict[str, Any]:
         """Quantize a model into a new directory.
 
         The output appears whole or not at all. A run of the same options that was killed is taken
         up where it stopped; a finished one is verified and left as it is.
+
+        With the model itself at hand, its predictions on held-out trajectories decide: what was
+        calibrated is left out where they are better without it (compensation also block by block),
+        and biases are corrected as by `arrow_quant_v2.calibration.refine`. That takes several
+        quantizations, and up to three times the memory of the model. Such a run starts anew each
+        time.
 
         Parameters
         ----------
@@ -116,6 +125,12 @@ class ArrowQuantV2:
         progress_callback : callable, optional
             Called as ``progress_callback(message, fraction)`` with a fraction from 0.0 to 1.0 that
             never falls, from a thread of the run. What it raises stops the run and is raised here.
+        model : torch.nn.Module, optional
+            What the weights belong to, in full precision, ready to run; it is left as it was.
+        inputs : iterable of mapping, optional
+            With a model: the arguments of its calls, as `arrow_quant_v2.calibration.collect` takes
+            them. By default those that it kept beside the calibration data; where there are no such
+            data, they are collected from the inputs.
 
         Returns
         -------
@@ -127,18 +142,40 @@ class ArrowQuantV2:
             ``time_aware_applied``, ``spatial_applied`` and ``thermodynamic_applied`` (bool) tell
             whether these mechanisms took part, ``time_aware_reason`` and so on (str) why not, and
             ``calibration`` whose data were used ("none" or the file). ``allocation`` explains the
-            bits of every layer under a target, and is None without one.
+            bits of every layer under a target, and is None without one. With a model also
+            ``model_gate``, the list of what was tried (``step``, ``error_before``,
+            ``error_after``, ``accepted``), and ``refinement``, of the corrections of biases.
 
         Raises
         ------
         ConfigurationError
-            If an option is not allowed.
+            If an option is not allowed; if there is a model, and neither data nor inputs.
         ModelNotFoundError
             If there is no model at `model_path`.
         QuantizationError
             If the model cannot be read, quantized or written.
         """
-        return self._quantize(model_path, output_path, config, progress_callback)
+        if model is None:
+            if inputs is not None:
+                raise ConfigurationError(
+                    "inputs is given without model: pass the model that takes them, too"
+                )
+            return self._quantize(model_path, output_path, config, progress_callback)
+        # Not above: these modules use this one, and need torch.
+        from arrow_quant_v2.calibration.require import require
+
+        require("torch", "Quantizing with a model")
+        from arrow_quant_v2.with_model.quantization import quantize_with_model
+
+        return quantize_with_model(
+            self._quantize,
+            model,
+            Path(model_path),
+            Path(output_path),
+            self._chosen(config),
+            inputs,
+            progress_callback or (lambda message, fraction: None),
+        )
 
     def quantize_from_safetensors(
         self,

@@ -110,7 +110,7 @@ class ModelCalls:
             validation_rows_per_step=0,
             hessian=False,
             share_inputs=False,
-            guidance_branches=options.guidance_branches,
+            guidance_branches=options.guidance_branches or branches_in(self._inputs),
             smaller_is_noisier=options.smaller_is_noisier,
             first_trajectory=0,
             mask_token_id=_mask_of(model, options),
@@ -238,6 +238,19 @@ def _as_collected(
         calls.schedule = metadata["time_axis"]["schedule"]
         calls.known_levels = not calls.schedule.startswith("assumed")
     return calls
+
+
+def branches_in(inputs: Inputs) -> int | None:
+    """Return 2 where the first call has each sample twice, one half after the other; else None."""
+    import torch
+
+    for arguments in inputs:
+        for value in (*arguments.values(), *arguments.get("args", ())):
+            if isinstance(value, torch.Tensor) and value.dim() > 1 and value.is_floating_point():
+                halves = value.chunk(2) if len(value) % 2 == 0 and len(value) else (value,)
+                return 2 if len(halves) == 2 and torch.equal(*halves) else None
+        break
+    return None
 
 
 def _placed(collector: Collector, model: Any, arguments: Mapping[str, Any]) -> PlacedCall:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,18 @@ class QuantizedCopy:
         ]
         return any(len(table) > 1 for table in ranges)
 
+    def exchange(self, other: QuantizedCopy, names: Iterable[str]) -> None:
+        """Exchange layers with another copy of the same model, by their names in it."""
+        for name in names:
+            if name not in other.layers:
+                continue
+            mine, theirs = self.layers[name], other.layers[name]
+            _replace(self.model, mine, theirs)
+            _replace(other.model, theirs, mine)
+            self.layers[name], other.layers[name] = theirs, mine
+            stored = self._stored[name]
+            self._stored[name], other._stored[name] = other._stored[name], stored
+
     def with_stored_biases(self) -> None:
         """Correct biases as the files have it."""
         for name, layer in self.layers.items():
@@ -121,6 +133,14 @@ class QuantizedCopy:
                 held = torch.from_numpy(table).to(layer.codes.device)
             layer._buffers["bias_corrections"] = held
             layer._time_groups = time_groups or self._stored[name][1]
+
+
+def _replace(model: Any, old: nn.Module, new: nn.Module) -> None:
+    """Put a module wherever another one is."""
+    for parent in list(model.modules()):
+        for name, child in list(parent._modules.items()):
+            if child is old:
+                parent._modules[name] = new
 
 
 def _size(shape: tuple[int, ...]) -> int:

@@ -1,0 +1,179 @@
+"""The gate: keeps of a quantization's features those that the model's predictions gain by.
+
+A feature may help every layer by itself and hurt the whole, so each is left out once, and stays out
+where the error on held-out trajectories is smaller without it.
+"""
+
+# torch is nothing but Any where its types are left out.
+# mypy: disable-error-code="no-any-return"
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from arrow_quant_v2._core import DiffusionQuantConfig
+from arrow_quant_v2.with_model.judge import Judge
+from arrow_quant_v2.with_model.quantized_copy import QuantizedCopy
+from arrow_quant_v2.with_model.refinement import LEAST_GAIN
+
+Quantize = Callable[[Path, DiffusionQuantConfig, bool], dict[str, Any]]
+
+
+@dataclass
+class Variant:
+    """A quantized model in a folder of its own, with the options that made it.
+
+    Attributes
+    ----------
+    config : DiffusionQuantConfig
+    with_data : bool
+        Whether calibration data had a part in it.
+    path : Path
+    result : dict
+        Of the quantization.
+    copy : QuantizedCopy
+    error : float
+        On held-out trajectories.
+    """
+
+    config: DiffusionQuantConfig
+    with_data: bool
+    path: Path
+    result: dict[str, Any]
+    copy: QuantizedCopy
+    error: float
+
+
+class Gate:
+    """Quantizes in several ways, and takes the one whose predictions are best.
+
+    Attributes
+    ----------
+    steps : list of dict
+        What was tried: ``step``, ``error_before``, ``error_after``, ``accepted``.
+    """
+
+    def __init__(
+        self, model: Any, judge: Judge, quantize: Quantize, work: Path, component: str | None
+    ) -> None:
+        self._model = model
+        self._judge = judge
+        self._quantize = quantize
+        self._work = work
+        self._component = component
+        self._made = 0
+        self.steps: list[dict[str, Any]] = []
+
+    def best(self, config: DiffusionQuantConfig, can_judge: bool) -> Variant:
+        """Quantize as asked, and then without what does not help.
+
+        Parameters
+        ----------
+        config : DiffusionQuantConfig
+        can_judge : bool
+            Whether there are held-out trajectories; otherwise all stays as asked.
+        """
+        best = self._variant(config, with_data=True)
+        if not can_judge:
+            return best
+        if any("gptq" in layer["method"] for layer in best.result["layers"]):
+            best = self._without_compensation(best)
+        if best.result["spatial_applied"]:
+            plain = self._variant(_with(best.config, enable_spatial=False), with_data=True)
+            best = self._better(best, plain, "leave out smoothing and rotation")
+        if any(layer["trials"] for layer in best.result["layers"]):
+            best = self._better(
+                best, self._variant(config, with_data=False), "leave out the calibration data"
+            )
+        return best
+
+    def _without_compensation(self, first: Variant) -> Variant:
+        """Leave compensation out of all layers, or else of blocks, where that is better."""
+        plain = self._variant(_with(first.config, compensation="off"), with_data=True)
+        best = self._better(first, plain, "leave out compensation")
+        if best is plain:
+            return best
+        left_out = self._blocks_to_leave_out(first, plain)
+        if not left_out:
+            return first
+        patterns = [f"re:^{re.sub('[.]', '[.]', block)}[.]" for block in left_out]
+        names = [*first.config.modules_to_not_compensate, *patterns]
+        mixed = self._variant(_with(first.config, modules_to_not_compensate=names), with_data=True)
+        return self._better(first, mixed, f"leave compensation out of {', '.join(left_out)}")
+
+    def _blocks_to_leave_out(self, first: Variant, plain: Variant) -> list[str]:
+        """Go through the blocks in forward order, and find those that are better without it."""
+        blocks = blocks_of(first.result["layers"], first.copy)
+        left_out: list[str] = []
+        error = first.error
+        for block, layers in blocks.items():
+            first.copy.exchange(plain.copy, layers)
+            after = self._judge.error(first.copy.model)
+            accepted = self._note(f"leave compensation out of {block}", error, after)
+            if accepted:
+                error = after
+                left_out.append(block)
+            else:
+                first.copy.exchange(plain.copy, layers)
+        for block in left_out:
+            first.copy.exchange(plain.copy, blocks[block])
+        return left_out
+
+    def _variant(self, config: DiffusionQuantConfig, with_data: bool) -> Variant:
+        self._made += 1
+        path = self._work / f"model-{self._made}"
+        result = self._quantize(path, config, with_data)
+        quantized = QuantizedCopy(self._model, path, self._component)
+        error = self._judge.error(quantized.model)
+        return Variant(config, with_data, path, result, quantized, error)
+
+    def _better(self, best: Variant, other: Variant, step: str) -> Variant:
+        return other if self._note(step, best.error, other.error) else best
+
+    def _note(self, step: str, before: float, after: float) -> bool:
+        accepted = after < before * (1 - LEAST_GAIN)
+        self.steps.append(
+            {"step": step, "error_before": before, "error_after": after, "accepted": accepted}
+        )
+        return accepted
+
+
+def blocks_of(layers: list[Mapping[str, Any]], quantized: QuantizedCopy) -> dict[str, list[str]]:
+    """Return the compensated layers of each block, in the model's order.
+
+    A block is the first two parts of a name, "transformer_blocks.3".
+
+    Parameters
+    ----------
+    layers : list of mapping
+        As results have them.
+    quantized : QuantizedCopy
+
+    Returns
+    -------
+    dict of str to list of str
+        Names of modules.
+    """
+    compensated = {
+        layer["name"]
+        for layer in layers
+        if "gptq" in layer["method"] and layer["component"] == quantized.component
+    }
+    blocks: dict[str, list[str]] = {}
+    for name, layer in quantized.layers.items():
+        if layer._name in compensated:
+            block = ".".join(layer._name.removesuffix(".weight").split(".")[:2])
+            blocks.setdefault(block, []).append(name)
+    return blocks
+
+
+def _with(config: DiffusionQuantConfig, **options: Any) -> DiffusionQuantConfig:
+    changed = copy.copy(config)
+    for name, value in options.items():
+        setattr(changed, name, value)
+    return changed
