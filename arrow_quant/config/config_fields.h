@@ -49,7 +49,8 @@ void visit_positional_fields(Config& config, Visitor&& visit) {
   visit(FieldInfo{.name = "enable_spatial",
                   .flags = "--spatial",
                   .doc = "smooth and rotate inputs where that lowers the error of held-out "
-                         "outputs; needs calibration data"},
+                         "outputs; without calibration data even out columns of weights where "
+                         "that lowers their error"},
         config.enable_spatial);
   visit(FieldInfo{.name = "min_accuracy",
                   .flags = "--min-accuracy",

@@ -68,7 +68,7 @@ Mechanisms choose_mechanisms(const DiffusionQuantConfig& config,
 void complete(Mechanisms& mechanisms, const DiffusionQuantConfig& config,
               const std::vector<LayerReport>& layers) {
   Mechanism& spatial = mechanisms.spatial;
-  if (!spatial.asked || mechanisms.calibration == "none") return;
+  if (!spatial.asked) return;
   const auto tried = [](const LayerReport& layer) {
     return std::any_of(layer.trials.begin(), layer.trials.end(), [](const TrialReport& trial) {
       return trial.name.find("hadamard") != trial.name.npos ||
@@ -80,6 +80,8 @@ void complete(Mechanisms& mechanisms, const DiffusionQuantConfig& config,
   });
   if (spatial.applied) {
     spatial.reason.clear();
+  } else if (mechanisms.calibration == "none") {
+    return;
   } else if (std::any_of(layers.begin(), layers.end(), tried)) {
     spatial.reason = "no layer's held-out error falls enough by it";
   } else {

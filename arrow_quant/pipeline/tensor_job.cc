@@ -7,6 +7,7 @@
 
 #include "arrow_quant/core/error.h"
 #include "arrow_quant/pipeline/non_finite.h"
+#include "arrow_quant/quant/equalize.h"
 
 namespace arrow_quant {
 namespace {
@@ -170,6 +171,17 @@ void TensorJob::process(size_t index, std::span<const uint8_t> bytes, TrialScrat
     quantize_rows_as(treatment_, rows, spec, tensor_scale_, outputs_of(chunk), errors_[index],
                      ranges_[index], scratch);
   }
+  if (index == 0 && may_equalize()) {
+    look_for_uneven_columns(rows, spec, scratch);
+  }
+}
+
+// In the first pass without calibration data that will be measured. Where inputs are quantized they
+// would pay for it, and where bits are shared out its bytes were not foreseen.
+bool TensorJob::may_equalize() const {
+  return config_.enable_spatial && !config_.activation_bits && !has_target(config_) &&
+         calibration_ == nullptr && (mode_ == Mode::Hold || mode_ == Mode::Measure) &&
+         !equalized_ && !without_equalization_ && chunks_[0].col_count == tensor_.view.cols;
 }
 
 // Where the chunk's codes and parameters stand in its block.
@@ -314,10 +326,53 @@ TensorJob::Next TensorJob::conclude_weighing() {
   return accept(accuracy);
 }
 
+void TensorJob::look_for_uneven_columns(const RowsView& rows, const QuantizeSpec& spec,
+                                        TrialScratch& scratch) {
+  auto view = std::make_unique<InputView>();
+  view->transform.input_scale = equalizing_scale(rows, scratch);
+  const double gain = sampled_gain_db(*view, rows, spec, tensor_scale_, scratch);
+  if (gain >= needed_gain_db(static_cast<size_t>(tensor_.view.rows))) {
+    equalized_ = std::move(view);
+  }
+}
+
+// Whether another pass is needed: with equal columns, or back without them.
+bool TensorJob::try_equalization() {
+  if (!equalized_) {
+    return false;
+  }
+  if (!without_equalization_) {
+    without_equalization_ = total_;
+    treatment_ = {equalized_.get(), {}};
+    method_ += ", equalization";
+    begin_pass();
+    return true;
+  }
+  if (treatment_.view == nullptr) {
+    return false;
+  }
+  const auto relative = [](const ErrorStats& error) { return error.error_sq / error.original_sq; };
+  const double gain = total_.sqnr_db() - without_equalization_->sqnr_db();
+  const bool accepted = gain >= needed_gain_db(static_cast<size_t>(tensor_.view.rows));
+  const std::string plain(to_string(config_.method));
+  trials_ = {{plain, relative(*without_equalization_), !accepted},
+             {method_, relative(total_), accepted}};
+  if (accepted) {
+    return false;
+  }
+  treatment_ = {};
+  method_ = plain;
+  begin_pass();
+  return true;
+}
+
 TensorJob::Next TensorJob::conclude_measurement() {
   total_ = {};
   for (const ErrorStats& error : errors_) {
     total_.merge(error);
+  }
+  if (try_equalization()) {
+    return Next::Again;
   }
   const double accuracy = total_.cosine();
   if (accuracy < config_.min_accuracy) {
@@ -369,6 +424,11 @@ TensorJob::Next TensorJob::try_more_bits(double accuracy) {
   } else {
     width_ = *width_ == BitWidth::Int2 ? BitWidth::Int4 : BitWidth::Int8;
     tensor_scale_ = 1.0f;
+    treatment_ = {};
+    method_ = to_string(config_.method);
+    trials_.clear();
+    equalized_.reset();
+    without_equalization_.reset();
     reason_ = text;
     begin_pass();
   }

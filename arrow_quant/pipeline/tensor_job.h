@@ -107,6 +107,10 @@ class TensorJob {
   Next conclude_scan();
   Next conclude_weighing();
   Next conclude_measurement();
+  bool may_equalize() const;
+  void look_for_uneven_columns(const RowsView& rows, const QuantizeSpec& spec,
+                               TrialScratch& scratch);
+  bool try_equalization();
   Next accept(double accuracy);
   Next try_more_bits(double accuracy);
   void set_promotion_cost();
@@ -135,6 +139,10 @@ class TensorJob {
   std::string method_;
   std::vector<TrialReport> trials_;
   std::vector<OutputError> block_output_errors_;  // of the treatment that was chosen
+
+  // Without calibration data: columns scaled to one size, if a sample of rows gains by it.
+  std::unique_ptr<InputView> equalized_;
+  std::optional<ErrorStats> without_equalization_;  // once it is tried
 
   bool accepted_ = false;  // the width stands; only its blocks are still to be made
   ErrorStats total_;       // of the accepted pass

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from arrow_quant_v2 import (
@@ -16,6 +17,7 @@ from arrow_quant_v2 import (
     DiffusionQuantConfig,
     ModelNotFoundError,
     inspect_model,
+    load_quantized,
 )
 from tiny import QUANTIZED, tiny_tensors, write_safetensors
 
@@ -272,3 +274,32 @@ def test_two_threads_may_quantize_at_once(tmp_path: Path) -> None:
     assert first["cosine_similarity"] == second["cosine_similarity"]
     for file in (tmp_path / "a").iterdir():
         assert (tmp_path / "b" / file.name).read_bytes() == file.read_bytes()
+
+
+def test_uneven_columns_are_evened_out_where_weights_gain_by_it(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    sizes = np.exp2(rng.uniform(-3, 3, 256)).astype(np.float32)
+    weights = {
+        "uneven.weight": rng.standard_normal((1024, 256)).astype(np.float32) * sizes,
+        "even.weight": rng.standard_normal((1024, 256)).astype(np.float32),
+    }
+    write_safetensors(
+        tmp_path / "model.safetensors", {name: ("F32", w) for name, w in weights.items()}
+    )
+    sqnr = {}
+    for spatial in (False, True):
+        out = tmp_path / str(spatial)
+        config = DiffusionQuantConfig(enable_spatial=spatial)
+        result = ArrowQuantV2().quantize_diffusion_model(
+            tmp_path / "model.safetensors", out, config
+        )
+        assert (result["spatial_applied"], result["calibration"]) == (spatial, "none")
+        for name, weight in weights.items():
+            error = load_quantized(out)[name].dequantize() - weight
+            sqnr[name, spatial] = 10 * np.log10(np.sum(weight**2) / np.sum(error**2))
+            layer = next(layer for layer in result["layers"] if layer["name"] == name)
+            assert layer["sqnr_db"] == pytest.approx(sqnr[name, spatial], abs=1e-3)
+            scaled = spatial and name == "uneven.weight"
+            assert (layer["extras"] is not None) == scaled
+    assert sqnr["uneven.weight", True] > sqnr["uneven.weight", False] + 0.2
+    assert sqnr["even.weight", True] == sqnr["even.weight", False]
