@@ -205,10 +205,18 @@ class ArrowQuantV2:
         original_path: StrPath,
         quantized_path: StrPath,
         progress_callback: ProgressCallback | None = None,
+        *,
+        model: Any = None,
+        inputs: Iterable[Mapping[str, Any]] | None = None,
+        calibration: StrPath | None = None,
+        scheduler: Any = None,
+        sampler: Callable[[Any], Any] | None = None,
     ) -> dict[str, Any]:
         """Measure a quantized model against its original.
 
-        Every quantized tensor is dequantized by the code that `load_quantized` uses.
+        Every quantized tensor is dequantized by the code that `load_quantized` uses. With the model
+        itself at hand, predictions, layers and samples are compared, too: they tell more than
+        weights do.
 
         Parameters
         ----------
@@ -218,6 +226,20 @@ class ArrowQuantV2:
             What a quantization made.
         progress_callback : callable, optional
             As in `quantize_diffusion_model`.
+        model : torch.nn.Module, optional
+            What the weights belong to, in full precision, ready to run; it is left as it was.
+        inputs : iterable of mapping, optional
+            With a model: the arguments of its calls, as `arrow_quant_v2.calibration.collect` takes
+            them. By default those that it kept beside `calibration`, of which the held-out
+            trajectories count.
+        calibration : str or os.PathLike, optional
+            With a model: a calibration file.
+        scheduler : object, mapping, str or os.PathLike, optional
+            With a model: its scheduler, as `collect` takes it; by default that in the folder of the
+            original.
+        sampler : callable, optional
+            With a model: is called with the original and with the quantized model, after the same
+            seed, and returns samples, a tensor.
 
         Returns
         -------
@@ -228,14 +250,53 @@ class ArrowQuantV2:
             quantization and no tensor is missing, extra or of another shape), and more: worst
             layer, SQNR in dB, mismatches.
 
+            With a model also ``noise_prediction_error`` (Σ (q − p)² / Σ p², the mean over steps),
+            ``noise_prediction_error_per_step`` (list of dict: ``timestep``, ``log_snr``,
+            ``relative_error``, ``mse``), ``path_kl`` (divergence of the paths of sampling, in nats;
+            None where noise levels are not known, ``path_kl_reason`` says why), ``output_sqnr_db``
+            (dict from layer to dB in each of ``output_sqnr_groups``, for the original's inputs),
+            ``disagreements`` (layers that weights and outputs rank differently, in words),
+            ``validated_trajectories``; of masked text ``token_divergence`` (in nats); with a
+            sampler ``sample_psnr_db``.
+
         Raises
         ------
+        ConfigurationError
+            If there is a model and no inputs, or the reverse.
         ValidationError
             If the two cannot be compared.
         ModelNotFoundError
             If one of them is not there.
         """
-        return self._validate(original_path, quantized_path, progress_callback)
+        if model is None:
+            given = {"inputs": inputs, "calibration": calibration, "sampler": sampler}
+            for name, value in (given | {"scheduler": scheduler}).items():
+                if value is not None:
+                    raise ConfigurationError(
+                        f"{name} is given without model: pass the model that it is for, too"
+                    )
+            return self._validate(original_path, quantized_path, progress_callback)
+        # Not above: these modules use this one, and need torch.
+        from arrow_quant_v2.calibration.require import require
+
+        require("torch", "Validating with a model")
+        from arrow_quant_v2.with_model.validation import validate_with_model
+
+        report = progress_callback or (lambda message, fraction: None)
+        result = self._validate(
+            original_path, quantized_path, lambda message, done: report(message, 0.2 * done)
+        )
+        return result | validate_with_model(
+            model,
+            Path(original_path),
+            Path(quantized_path),
+            inputs,
+            calibration,
+            scheduler,
+            sampler,
+            result["per_layer_accuracy"],
+            lambda message, done: report(message, 0.2 + 0.8 * done),
+        )
 
     def _quantize(
         self,

@@ -111,7 +111,7 @@ def _original_means(
 
     def note(name: str) -> Callable[..., None]:
         return lambda module, _, output: means[name].append(
-            _means_of(_by_entry(module, output), call)
+            _means_of(by_entry(module, output), call)
         )
 
     with ExitStack() as hooks:
@@ -140,7 +140,7 @@ def _correct_in_order(
         if exact is None:
             original = model.get_submodule(name)
             output = type(original).forward(original, *args, **kwargs)
-            return _means_of(_by_entry(original, output), call)
+            return _means_of(by_entry(original, output), call)
         use = uses[name]
         uses[name] += 1
         return exact[name][use] if use < len(exact[name]) else None
@@ -150,11 +150,11 @@ def _correct_in_order(
             means = wanted(name, args, kwargs)
             if means is None:
                 return None
-            by_entry = _by_entry(module, output)
+            entries = by_entry(module, output)
             if module._name not in shifts:
-                shifts[module._name] = _no_shift(module, calls, by_entry)
+                shifts[module._name] = _no_shift(module, calls, entries)
             shift, lacking = shifts[module._name], {}
-            for step, (mean, rows) in _means_of(by_entry, call).of_step.items():
+            for step, (mean, rows) in _means_of(entries, call).of_step.items():
                 lacking[step] = means.of_step[step][0] - mean
                 shift.sums[step] += (lacking[step] * rows).cpu().numpy()
                 shift.rows[step] += rows
@@ -170,13 +170,13 @@ def _correct_in_order(
         calls.run(quantized.model, call)
 
 
-def _no_shift(layer: Any, calls: ModelCalls, by_entry: Tensor) -> LayerShift:
-    steps, out = len(calls.timesteps), by_entry.shape[-1]
+def _no_shift(layer: Any, calls: ModelCalls, entries: Tensor) -> LayerShift:
+    steps, out = len(calls.timesteps), entries.shape[-1]
     cols = int(np.prod(layer.weight_shape[1:]))
     return LayerShift(layer._name, np.zeros((steps, out), np.float32), np.zeros(steps), 0.0, cols)
 
 
-def _by_entry(module: Any, output: Tensor) -> Tensor:
+def by_entry(module: Any, output: Tensor) -> Tensor:
     """See a layer's output as [entries, positions, out], entries along its first axis."""
     if isinstance(module, nn.Linear):
         output = output if output.dim() > 1 else output[None]
@@ -186,28 +186,34 @@ def _by_entry(module: Any, output: Tensor) -> Tensor:
     return output.flatten(2).transpose(1, 2)
 
 
-def _entry_steps(entries: int, call: PlacedCall) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Return the step of each entry of a first axis, and whether it is calibrating.
+def entry_positions(
+    entries: int, call: PlacedCall, counted: NDArray[np.bool_]
+) -> NDArray[np.int64]:
+    """Return the position in the batch of each entry of a first axis.
 
     A multiple of the batch lies batch by batch. Anything else goes with all positions alike, and
-    counts as the first calibrating one's.
+    counts as the first one's that is counted.
     """
-    calibrating = ~call.held_out
     if entries % call.batch == 0:
-        position = np.arange(entries) // (entries // call.batch)
-    else:
-        position = np.full(entries, int(np.argmax(calibrating)))
+        return np.arange(entries) // (entries // call.batch)
+    return np.full(entries, int(np.argmax(counted)))
+
+
+def _entry_steps(entries: int, call: PlacedCall) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return the step of each entry of a first axis, and whether it is calibrating."""
+    calibrating = ~call.held_out
+    position = entry_positions(entries, call, calibrating)
     return call.step[position], calibrating[position]
 
 
-def _means_of(by_entry: Tensor, call: PlacedCall) -> _Means:
-    steps, counted = _entry_steps(by_entry.shape[0], call)
-    values = by_entry.float()
+def _means_of(entries: Tensor, call: PlacedCall) -> _Means:
+    steps, counted = _entry_steps(entries.shape[0], call)
+    values = entries.float()
     of_entry = values.mean(dim=1)
     means = {}
     for step in np.unique(steps[counted]).tolist():
         picked = torch.from_numpy(np.flatnonzero(counted & (steps == step))).to(of_entry.device)
-        means[step] = of_entry[picked].mean(dim=0), len(picked) * by_entry.shape[1]
+        means[step] = of_entry[picked].mean(dim=0), len(picked) * entries.shape[1]
     return _Means(means, float(values.square().sum(-1).mean()))
 
 

@@ -84,6 +84,16 @@ class PlacedCall:
         """Positions in the batch."""
         return len(self.trajectory)
 
+    def only(self, positions: NDArray[np.int64]) -> PlacedCall:
+        """Return the call with some positions of its batch, as far as its arguments show them."""
+        return PlacedCall(
+            self.time[positions],
+            self.trajectory[positions],
+            self.step[positions],
+            None if self.masked is None else self.masked[positions],
+            _picked(dict(self.arguments), self.batch, positions.tolist()),
+        )
+
 
 class ModelCalls:
     """The calls of a model in their order, as often as they are wanted.
@@ -265,8 +275,22 @@ def _placed(collector: Collector, model: Any, arguments: Mapping[str, Any]) -> P
     return PlacedCall(call.time, call.trajectory, call.step, call.masked, {})
 
 
+def _picked(value: Any, batch: int, positions: list[int]) -> Any:
+    """Pick positions from everything, wherever it is, that has one entry for each of the batch."""
+    if hasattr(value, "detach"):
+        return value[positions] if value.dim() and value.shape[0] == batch else value
+    if isinstance(value, dict):
+        return {key: _picked(item, batch, positions) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        if len(value) == batch and all(hasattr(item, "detach") for item in value):
+            return type(value)(value[i] for i in positions)
+        return type(value)(_picked(item, batch, positions) for item in value)
+    return value
+
+
 def _mask_of(model: Any, options: CallOptions) -> int | None:
     if options.mask_token_id is not None:
         return options.mask_token_id
-    mask: int | None = getattr(getattr(model, "config", None), "mask_token_id", None)
-    return mask
+    config = getattr(model, "config", None)
+    mask: int | None = getattr(config, "mask_token_id", None)
+    return config.get("mask_token_id") if mask is None and isinstance(config, Mapping) else mask

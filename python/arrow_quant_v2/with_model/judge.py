@@ -31,14 +31,17 @@ class Judge:
     Attributes
     ----------
     calls : ModelCalls
+    held_out_only : bool
+        Whether calibrating trajectories are left out.
     """
 
     def __init__(self, model: Any, calls: ModelCalls, held_out_only: bool = True) -> None:
         self.calls = calls
         self._model = model
-        self._held_out_only = held_out_only
+        self.held_out_only = held_out_only
         self._cache: dict[int, Tensor] = {}
         self._cached_bytes = 0
+        self._separable: bool | None = None  # None: not known yet
 
     @property
     def words(self) -> str:
@@ -49,21 +52,19 @@ class Judge:
 
     def error(self, quantized: Any) -> float:
         """Return the mean over steps; infinite where a prediction is not finite."""
-        errors = self.errors(quantized)
-        known = errors[~np.isnan(errors)]
-        return float(known.mean()) if len(known) else float("nan")
+        return mean_over_steps(self.errors_of(self.sums(quantized)))
 
-    def errors(self, quantized: Any) -> Floats:
+    def errors_of(self, sums: StepSums) -> Floats:
         """Return the error of each step; NaN where no sample of it is judged."""
-        return self.sums(quantized).relative
+        return sums.of_tokens if self.calls.kind == "masked_fraction" else sums.relative
 
     def sums(self, quantized: Any) -> StepSums:
         """Return what the errors are made of, step by step."""
         sums = StepSums(len(self.calls.timesteps))
         with evaluating(quantized):
-            for number, call, positions in self._judged():
+            for number, call, positions in self.judged():
                 exact = self._exact(number, call, positions)
-                other = self.calls.run(quantized, call)[positions.to(exact.device)]
+                other = self._predict(quantized, call, positions, exact)
                 for step in np.unique(call.step[positions.numpy()]):
                     of_step = torch.from_numpy(call.step[positions.numpy()] == step)
                     masks = None
@@ -72,10 +73,32 @@ class Judge:
                     sums.add(int(step), exact[of_step], other[of_step], masks)
         return sums
 
-    def _judged(self) -> Iterator[tuple[int, PlacedCall, Tensor]]:
+    def _predict(self, model: Any, call: PlacedCall, positions: Tensor, exact: Tensor) -> Tensor:
+        """Return a model's prediction at some positions, by running no others where that goes."""
+        if len(positions) == call.batch:
+            return self.calls.run(model, call)
+        if self._separable is None:
+            self._separable = self._is_separable(call.only(positions.numpy()), exact)
+        if self._separable:
+            return self.calls.run(model, call.only(positions.numpy()))
+        return self.calls.run(model, call)[positions.to(exact.device)]
+
+    def _is_separable(self, part: PlacedCall, exact: Tensor) -> bool:
+        """Return whether the original predicts the same for a part of a batch."""
+        try:
+            with evaluating(self._model):
+                alone = self.calls.run(self._model, part).float()
+        except (RuntimeError, ValueError, IndexError, TypeError):
+            return False  # an argument has other axes
+        if alone.shape != exact.shape:
+            return False
+        difference = _sum_of_squares(alone - exact)
+        return difference <= 1e-6 * _sum_of_squares(exact)
+
+    def judged(self) -> Iterator[tuple[int, PlacedCall, Tensor]]:
         """Return number, call and positions of the batch, where there is something to judge."""
         for number, call in enumerate(self.calls):
-            wanted = call.held_out if self._held_out_only else np.ones(call.batch, np.bool_)
+            wanted = call.held_out if self.held_out_only else np.ones(call.batch, np.bool_)
             if wanted.any():
                 yield number, call, torch.from_numpy(np.flatnonzero(wanted))
 
@@ -93,14 +116,18 @@ class Judge:
 
 
 class StepSums:
-    """Sums over the samples of each step.
+    """Sums over the samples of each step; of masked text, over the masked tokens alone.
 
     Attributes
     ----------
     error, power : ndarray of float64, [steps]
-        Σ (q − p)² and Σ p²; of masked text Σ KL of the masked tokens, and their number.
+        Σ (q − p)² and Σ p². Of masked text p and q are logits less their mean.
     values : ndarray of int64, [steps]
-        How many numbers, or masked tokens, were summed.
+        How many numbers these are sums of.
+    divergence : ndarray of float64, [steps]
+        Of masked text: Σ KL(p ‖ q), in nats.
+    tokens : ndarray of int64, [steps]
+        How many tokens that is a sum of.
     samples : ndarray of int64, [steps]
     """
 
@@ -108,30 +135,41 @@ class StepSums:
         self.error = np.zeros(steps)
         self.power = np.zeros(steps)
         self.values = np.zeros(steps, np.int64)
+        self.divergence = np.zeros(steps)
+        self.tokens = np.zeros(steps, np.int64)
         self.samples = np.zeros(steps, np.int64)
 
     @property
     def relative(self) -> Floats:
-        """The error over the power of each step; NaN where there was no sample."""
+        """The error of each step over its power; NaN where there was no sample."""
         with np.errstate(invalid="ignore", divide="ignore"):
-            ratio = np.where(self.power > 0, self.error / self.power, np.inf)
-        ratio = np.where((self.power == 0) & (self.error == 0), 0.0, ratio)
-        return np.where(self.values > 0, np.where(np.isnan(ratio), np.inf, ratio), np.nan)
+            ratio = np.where(self.error == 0, 0.0, self.error / self.power)
+        return _seen(ratio, self.values)
+
+    @property
+    def of_tokens(self) -> Floats:
+        """The mean divergence of each step; NaN where no token was masked."""
+        return _seen(self.divergence / np.maximum(self.tokens, 1), self.tokens)
 
     def add(self, step: int, exact: Tensor, other: Tensor, masked: Tensor | None) -> None:
-        """Add predictions [samples, …] of a step; with masks, logits of the masked tokens."""
+        """Add predictions [samples, …] of a step; with masks [samples, tokens], logits."""
         exact, other = exact.float(), other.float()
         self.samples[step] += len(exact)
-        if masked is None:
-            self.error[step] += _sum_of_squares(other - exact)
-            self.power[step] += _sum_of_squares(exact)
-            self.values[step] += exact.numel()
-            return
-        masked = masked.to(exact.device)
-        p, q = (torch.log_softmax(logits[masked].double(), -1) for logits in (exact, other))
-        self.error[step] += float((p.exp() * (p - q)).sum())
-        self.power[step] += len(p)
-        self.values[step] += len(p)
+        if masked is not None:
+            masked = masked.to(exact.device)
+            p, q = (torch.log_softmax(logits[masked].double(), -1) for logits in (exact, other))
+            self.divergence[step] += float((p.exp() * (p - q)).sum())
+            self.tokens[step] += len(p)
+            exact, other = (logits - logits.mean(-1, keepdim=True) for logits in (p, q))
+        self.error[step] += _sum_of_squares(other - exact)
+        self.power[step] += _sum_of_squares(exact)
+        self.values[step] += exact.numel()
+
+
+def mean_over_steps(values: Floats) -> float:
+    """Return the mean of what is known; NaN where nothing is."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")
 
 
 @contextmanager
@@ -149,3 +187,8 @@ def evaluating(model: Any) -> Iterator[None]:
 
 def _sum_of_squares(values: Tensor) -> float:
     return float(values.square().sum(dtype=torch.float64))
+
+
+def _seen(values: Floats, count: NDArray[np.int64]) -> Floats:
+    """Return values; NaN where nothing was counted, infinite where a sum was not finite."""
+    return np.where(count > 0, np.where(np.isnan(values), np.inf, values), np.nan)
