@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import duckdb
+import nanoarrow
 import numpy as np
 import polars as pl
 import pyarrow as pa
@@ -240,6 +241,7 @@ PRODUCERS = {
     "polars array": lambda: polars_frame().with_columns(
         pl.col("weights").cast(pl.Array(pl.Float32, 100))
     ),
+    "nanoarrow stream": lambda: nanoarrow.ArrayStream(table_of(*VALUES.reshape(3, 100))),
     "duckdb": lambda: duckdb.from_arrow(table_of(*VALUES.reshape(3, 100))),
     "duckdb array": lambda: duckdb.from_arrow(table_of(*VALUES.reshape(3, 100))).project(
         "layer_name, weights::FLOAT[100] AS weights"
