@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-DATA_FREE = "least error"
+ROUNDED = "round to nearest"
+LEAST_ERROR = "least error"
+DATA_FREE = "default without data"
 COMPENSATION = "compensation"
 DEFAULT = "default"
+WITH_MODEL = "default with the model"
 
 # What touches weights alone.
 WEIGHTS_ONLY = {"enable_spatial": False, "enable_time_aware": False}
@@ -45,9 +48,8 @@ class Row:
         The row that lacks the feature which this one has, and nothing else; "" for none.
     feature : str
         What the two differ in, in words.
-    refined : int
-        The most groups of timesteps in which biases are then corrected with the model at hand; 0
-        for none.
+    model : bool
+        Whether the quantizer is given the model to run, so that its predictions decide.
     """
 
     name: str
@@ -55,7 +57,7 @@ class Row:
     calibrated: bool = False
     against: str = ""
     feature: str = ""
-    refined: int = 0
+    model: bool = False
 
 
 SMOOTHING = Row(
@@ -66,6 +68,14 @@ SMOOTHING = Row(
     feature="smoothing of inputs",
 )
 ROTATION = Row(DEFAULT, calibrated=True, feature="rotation of inputs")
+JUDGEMENT = Row(
+    WITH_MODEL,
+    calibrated=True,
+    against=DEFAULT,
+    feature="judgement by the model's predictions, and corrected biases",
+    model=True,
+)
+JUDGED = ("W2A16 g64", "W4A16 g128", "W4A4 g128")  # it takes most of the time
 
 
 def settings() -> list[Setting]:
@@ -93,13 +103,14 @@ def ladder(setting: Setting) -> list[Row]:
     """Return the rows of a setting, from rounding to nearest to everything."""
     bits, activations = setting.options["bit_width"], setting.options.get("activation_bits")
     rows = [
-        Row("round to nearest", {"method": "rtn"} | WEIGHTS_ONLY),
-        Row(DATA_FREE, against="round to nearest", feature="scales of least error"),
+        Row(ROUNDED, {"method": "rtn"} | WEIGHTS_ONLY),
+        Row(LEAST_ERROR, WEIGHTS_ONLY, against=ROUNDED, feature="scales of least error"),
+        Row(DATA_FREE, against=LEAST_ERROR, feature="equalization of columns without data"),
         Row(
             "importance",
             {"compensation": "off"} | WEIGHTS_ONLY,
             calibrated=True,
-            against=DATA_FREE,
+            against=LEAST_ERROR,
             feature="scales weighted by the power of inputs",
         ),
         Row(
@@ -116,30 +127,9 @@ def ladder(setting: Setting) -> list[Row]:
         rows.append(replace(ROTATION, against=rows[-1].name))
     else:
         rows.append(Row(DEFAULT, calibrated=True))
-    return rows + _refined()
-
-
-def _refined() -> list[Row]:
-    """Return rows whose biases are corrected with the model at hand."""
-    return [
-        Row(
-            "default, refined",
-            calibrated=True,
-            against=DEFAULT,
-            feature="correction of biases (refine)",
-            refined=1,
-        ),
-        *(
-            Row(
-                f"default, refined, {groups} groups",
-                calibrated=True,
-                against=f"default, refined{more}",
-                feature=f"{groups} groups of timesteps instead of {fewer} (refine)",
-                refined=groups,
-            )
-            for groups, fewer, more in ((5, 1, ""), (10, 5, ", 5 groups"))
-        ),
-    ]
+    if setting.name in JUDGED:
+        rows.append(JUDGEMENT)
+    return rows
 
 
 def _setting(bits: int, group: int, activations: int | None = None) -> Setting:

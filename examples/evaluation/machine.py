@@ -7,8 +7,6 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
-import torch
-
 import arrow_quant_v2
 
 PACKAGES = ("torch", "diffusers", "numpy", "pyarrow")
@@ -18,7 +16,7 @@ def machine() -> str:
     """Return a sentence on processor and versions."""
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     return (
-        f"{_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads in torch; "
+        f"{_processor()}, {os.cpu_count()} cores, a process for each model; "
         f"Python {platform.python_version()}, arrow-quant-v2 {arrow_quant_v2.__version__}, "
         f"{versions}."
     )

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from arrow_quant_v2 import ArrowQuantV2, DiffusionQuantConfig
-from arrow_quant_v2.calibration import refine
+from arrow_quant_v2.calibration import load_inputs
 from arrow_quant_v2.errors import ConfigurationError
 from arrow_quant_v2.torch import cache_weights, load_model
 from examples.evaluation.ladder import Row, Setting
 from examples.evaluation.subject import Measured, Subject, calibration_file
+
+CALLS = 2  # a model that judges sees every second one of the calls that calibrated, to save time
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +34,7 @@ class Outcome:
     seconds : float
         Of quantizing.
     result : mapping
-        Of the quantizer; with refining, that of `refine` under "refine".
+        Of the quantizer.
     """
 
     subject: str
@@ -80,15 +82,16 @@ def evaluate(
     if data:
         options |= {"calibration_path": str(data), "calibration_samples": trajectories}
     target = work / subject.name / "quantized"
-    result, seconds = quantize(subject, target, options)
+    with_model: dict[str, Any] = {}
+    if row.model and data:
+        with_model = {"model": subject.original(), "inputs": load_inputs(data)[::CALLS]}
+    result, seconds = quantize(subject, target, options, **with_model)
     complaints = [warning for warning in result["warnings"] if "had no effect" in warning]
     if complaints:
         raise ConfigurationError(
             f"{subject.name}, {setting.name}, row '{row.name}': {'; '.join(complaints)}: take the "
             "option out of the row in examples/evaluation/ladder.py"
         )
-    if row.refined:
-        seconds += _refine(subject, target, data, row.refined, result)
     model = load_model(subject.empty(), target)
     cache_weights(model, True)
     measured = subject.measure(model, samples)
@@ -107,24 +110,12 @@ def evaluate(
 
 
 def quantize(
-    subject: Subject, target: Path, options: Mapping[str, Any]
+    subject: Subject, target: Path, options: Mapping[str, Any], **with_model: Any
 ) -> tuple[dict[str, Any], float]:
     """Quantize a subject into a new folder; return the result and the seconds it took."""
     shutil.rmtree(target, ignore_errors=True)
     started = time.perf_counter()
     result = ArrowQuantV2().quantize_diffusion_model(
-        subject.source, target, DiffusionQuantConfig(**options)
+        subject.source, target, DiffusionQuantConfig(**options), **with_model
     )
     return result, time.perf_counter() - started
-
-
-def _refine(
-    subject: Subject, target: Path, data: Path | None, groups: int, result: dict[str, Any]
-) -> float:
-    """Correct the biases of a quantized subject; complete its result and return the seconds."""
-    started = time.perf_counter()
-    found = refine(subject.original(), target, calibration=data, num_time_groups=groups)
-    seconds = time.perf_counter() - started
-    result["refine"] = found
-    result["bits_per_weight"] = found["bits_per_weight_after"]
-    return seconds

@@ -39,7 +39,7 @@ class Overhead:
     def line(self) -> str:
         """Return it as a line of text."""
         return (
-            f"  {self.feature}: {self.seconds:.2f} s, {self.without}: {self.seconds_without:.2f} s "
+            f"{self.feature}: {self.seconds:.2f} s, {self.without}: {self.seconds_without:.2f} s "
             f"({self.ratio:.2f} times)"
         )
 

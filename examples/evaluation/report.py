@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from examples.evaluation.findings import effects, in_words
-from examples.evaluation.ladder import Setting, ladder
+from examples.evaluation.ladder import WITH_MODEL, Setting, ladder
 from examples.evaluation.machine import machine
 from examples.evaluation.outcome import Outcome
 from examples.evaluation.session import Session, best
@@ -36,7 +36,15 @@ row that has calibration data.
 def write_report(session: Session, path: Path) -> None:
     """Write the page."""
     lines = [*_introduction(session), *_targets(session), *_findings(session), *_ladders(session)]
-    lines += [*_other_data(session), *_overheads(session), "## Machine", "", machine(), ""]
+    lines += [
+        *_other_data(session),
+        *_gates(session),
+        *_overheads(session),
+        "## Machine",
+        "",
+        machine(),
+        "",
+    ]
     part = path.with_suffix(".part")
     part.write_text("\n".join(lines), encoding="utf-8")
     part.replace(path)
@@ -173,6 +181,36 @@ def _repeated(session: Session, subject: Subject, setting: Setting) -> list[Outc
     main = session.main(subject.name, setting.name)
     repeated = [o for o in main if len(session.over_seeds(o)) > 1]
     return [best(main, calibrated=False), *repeated]
+
+
+def _gates(session: Session) -> Iterator[str]:
+    """Say what the model's own predictions decided."""
+    judged = [o for o in session.outcomes if o.result.get("model_gate")]
+    first = [o for o in judged if o in session.main(o.subject, o.setting)]
+    if not first:
+        return
+    yield "## What the model decided"
+    yield ""
+    yield (
+        f'In the row "{WITH_MODEL}" each feature is left out once, and stays out where the error '
+        "on held-out\ncalibration trajectories falls. The errors are those, not those of the other "
+        "tables.\n"
+    )
+    yield from _table(
+        ("model", "setting", "step", "error before", "error after", "accepted"),
+        (
+            (
+                outcome.subject,
+                outcome.setting,
+                step["step"],
+                f"{step['error_before']:.2e}",
+                f"{step['error_after']:.2e}",
+                "yes" if step["accepted"] else "no",
+            )
+            for outcome in first
+            for step in outcome.result["model_gate"]
+        ),
+    )
 
 
 def _overheads(session: Session) -> Iterator[str]:

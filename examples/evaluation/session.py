@@ -69,21 +69,23 @@ class Session:
     outcomes: list[Outcome] = field(default_factory=list)
     overheads: list[Overhead] = field(default_factory=list)
 
-    def run(self, tell: Callable[[str], object] = print) -> None:
-        """Make all runs, and tell each as a line."""
+    def run(self, subject: Subject, tell: Callable[[str], object]) -> None:
+        """Make all runs of a subject, and tell each as a line."""
+        tell(f"error is the {subject.error_words}")
+        for setting in self.settings:
+            tell(HEADER.format(setting.name))
+            self._climb(subject, setting, tell)
+            if self.scale.full or setting.name in self.targets:
+                self._repeat(subject, setting, tell)
+            if setting.name in self.targets and setting.name not in DRAWN:
+                self._move_sideways(subject, setting, tell)
+
+    def measure_time(self, tell: Callable[[str], object]) -> None:
+        """Measure what features cost in time, while nothing else runs."""
         for subject in self.subjects:
-            tell(f"\n{subject.name}: error is the {subject.error_words}")
-            for setting in self.settings:
-                tell(f"\n{HEADER.format(setting.name)}")
-                self._climb(subject, setting, tell)
-                if self.scale.full or setting.name in self.targets:
-                    self._repeat(subject, setting, tell)
-                if setting.name in self.targets and setting.name not in DRAWN:
-                    self._move_sideways(subject, setting, tell)
-            tell("")
             for overhead in overheads(subject, self.work, self.scale.trajectories):
                 self.overheads.append(overhead)
-                tell(overhead.line())
+                tell(f"{subject.name}: {overhead.line()}")
 
     def main(self, subject: str, setting: str) -> list[Outcome]:
         """Return the outcomes of the ladder: of the first seed and the usual trajectories."""
@@ -136,6 +138,8 @@ class Session:
         for row in ladder(setting):
             if row.name in names:
                 for seed, count in data:
+                    if row.model and count > usual:
+                        continue  # it would take longer than all else
                     samples = count == usual
                     outcome = evaluate(subject, setting, row, self.work, seed, count, samples)
                     self._add(outcome, tell)

@@ -22,7 +22,7 @@ from examples.evaluation import session as sessions
 from examples.evaluation import text as texts
 from examples.evaluation.digits import Digits
 from examples.evaluation.findings import Effect, in_words
-from examples.evaluation.ladder import Row, Setting, ladder, settings
+from examples.evaluation.ladder import DATA_FREE, Row, Setting, ladder, settings
 from examples.evaluation.outcome import Outcome, evaluate
 from examples.evaluation.plots import write_plots
 from examples.evaluation.report import write_report
@@ -100,15 +100,12 @@ def test_a_calibrated_row_takes_its_data_from_a_file_that_stays(digits: Digits, 
     assert calibration_file(digits, work, seed=3, trajectories=4).stat().st_mtime_ns == made
 
 
-def test_a_refined_row_is_measured_with_its_corrections(digits: Digits, work: Path) -> None:
+def test_a_row_with_the_model_lets_its_predictions_decide(digits: Digits, work: Path) -> None:
     w2 = Setting("W2A16 g64", {"bit_width": 2, "group_size": 64, "min_accuracy": 0.0})
-    rows = [Row("row", {"compensation": "off"}, calibrated=True, refined=n) for n in (0, 1)]
-    without, refined = (
-        evaluate(digits, w2, row, work, seed=3, trajectories=4, samples=False) for row in rows
-    )
-    assert refined.result["refine"]["accepted"]
-    assert without.bits_per_weight < refined.bits_per_weight < without.bits_per_weight + 0.1
-    assert refined.measured.error < without.measured.error
+    row = Row("row", {"compensation": "off"}, calibrated=True, model=True)
+    found = evaluate(digits, w2, row, work, seed=3, trajectories=4, samples=False)
+    assert found.result["model_gate"]
+    assert 4 < found.bits_per_weight < 5
 
 
 def test_a_row_with_an_option_that_does_not_exist_is_an_error(digits: Digits, work: Path) -> None:
@@ -160,10 +157,10 @@ def outcome(row: str, error: float, bits: float, setting: str = W4.name, **more:
 
 def test_targets_compare_at_equal_bits_per_weight(digits: Digits, work: Path) -> None:
     session = Session([], [W4], Scale(), work, frozenset())
-    without = outcome("least error", 0.04, 4.25)
+    without = outcome(DATA_FREE, 0.04, 4.25)
     session.outcomes = [
         without,
-        outcome("least error", 0.01, 4.5, "W4A16 g64"),
+        outcome(DATA_FREE, 0.01, 4.5, "W4A16 g64"),
         *(outcome("default", 0.005, 4.375, seed=s, trajectories=32) for s in (0, 1, 2)),
     ]
     # Half way between two group sizes, the error without data is their geometric mean.
@@ -204,12 +201,12 @@ def test_the_page_has_every_row_and_the_plots_are_the_same_again(
         return Outcome(subject.name, setting.name, row.name, *data, measured, bits, 0.1, {})
 
     monkeypatch.setattr(sessions, "evaluate", made_up)
-    monkeypatch.setattr(sessions, "overheads", lambda *_: [])
     scale = Scale(seeds=(0,), other_trajectories=())
     chosen = [setting for setting in settings() if setting.name == "W2A16 g64"]
     session = Session([digits, text], chosen, scale, work, TARGETS)
     told: list[str] = []
-    session.run(told.append)
+    for subject in (digits, text):
+        session.run(subject, told.append)
     assert line(session.outcomes[0]) in told
     write_report(session, tmp_path / "evaluation.md")
     page = (tmp_path / "evaluation.md").read_text(encoding="utf-8")
