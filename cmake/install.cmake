@@ -8,7 +8,7 @@ set(_public_headers
   arrow_quant.h
   config/choices.h config/config.h config/environment.h config/options.h
   core/buffer.h core/cancel.h core/dtype.h core/error.h core/log.h core/memory_budget.h core/progress.h
-  diffusion/modality.h diffusion/thermodynamic.h
+  diffusion/markov.h diffusion/modality.h diffusion/thermodynamic.h diffusion/value_range.h
   io/allocation.h io/arrow_batch.h io/block_extras.h io/calibration_file.h io/coded_batch.h io/layer_report.h
   io/manifest.h io/quantized_block.h io/time_groups.h io/weight_row.h
   pipeline/inspect.h pipeline/mechanisms.h pipeline/orchestrator.h pipeline/quantize_batch.h

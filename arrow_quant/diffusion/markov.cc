@@ -1,10 +1,15 @@
 #include "arrow_quant/diffusion/markov.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+
+#include "arrow_quant/core/enum_names.h"
 
 namespace arrow_quant {
 namespace {
+
+constexpr std::array<std::string_view, 3> kCauses = {"unknown", "sampling noise", "real"};
 
 constexpr double kNoiseFactor = 2;     // of the noise floor; a jump below it may be chance
 constexpr double kLeastShare = 1e-12;  // of a denominator: no jump is infinite
@@ -50,6 +55,10 @@ double markov_score(std::span<const double> jumps, std::span<const double> coupl
     whole += couplings[g];
   }
   return whole > 0 ? 1 - lost / whole : 1;
+}
+
+std::string_view to_string(JumpCause cause) {
+  return enum_name(kCauses, cause);
 }
 
 JumpCause cause_of(double jump, std::optional<double> noise_floor) {

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <optional>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "arrow_quant/diffusion/value_range.h"
@@ -37,6 +38,7 @@ enum class JumpCause {
   SamplingNoise,  // smaller than twice the jump between two halves of one group's sample
   Real,           // the groups do differ
 };
+std::string_view to_string(JumpCause cause);  // "unknown", "sampling noise", "real"
 JumpCause cause_of(double jump, std::optional<double> noise_floor);
 
 struct Violation {

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <mutex>
+#include <set>
 #include <span>
 #include <utility>
 
@@ -26,6 +27,8 @@ using nlohmann::json;
 
 constexpr int kVersion = 1;
 constexpr const char* kKey = "arrow_quant.calibration";
+const std::vector<std::string> kWithoutXtx = {"step",   "n_rows",   "ch_min", "ch_max",
+                                              "ch_sum", "ch_sumsq", "rows",   "row_trajectory"};
 
 [[noreturn]] void fail(const std::filesystem::path& path, const std::string& problem) {
   throw Error(ErrorCode::Metadata,
@@ -172,7 +175,8 @@ struct CalibrationFile::Impl {
   void open_reader();
   void index();
   Columns columns(int row_group, const std::vector<std::string>& names);
-  void read_row(const Columns& columns, int64_t row, LayerCalibration& layer) const;
+  void read_row(const Columns& columns, int64_t row, bool with_xtx, LayerCalibration& layer) const;
+  LayerCalibration read(const std::string& name, bool with_xtx);
   void check_finite(const LayerCalibration& layer, int64_t step, const char* what,
                     std::span<const float> values) const;
   void check_size(const LayerCalibration& layer, int64_t step, const char* what, size_t found,
@@ -217,6 +221,7 @@ Columns CalibrationFile::Impl::columns(int row_group, const std::vector<std::str
 }
 
 void CalibrationFile::Impl::index() {
+  std::set<int32_t> trajectories;
   const int groups = reader->num_row_groups();
   for (int g = 0; g < groups; ++g) {
     const Columns rows = columns(
@@ -235,11 +240,13 @@ void CalibrationFile::Impl::index() {
     for (int64_t row = 1; row < rows.num_rows(); ++row) {
       entry.counted_rows += rows.integer("n_rows", row);
       for (const int32_t trajectory : rows.integers("row_trajectory", row)) {
+        trajectories.insert(trajectory);
         ++(info.held_out(trajectory) ? entry.held_out_rows : entry.calibrating_rows);
       }
     }
     layers.emplace(name, std::move(entry));
   }
+  info.trajectories.assign(trajectories.begin(), trajectories.end());
   for (const auto& [name, entry] : layers) {
     if (entry.alias.empty()) continue;
     const auto data = layers.find(entry.alias);
@@ -268,11 +275,12 @@ void CalibrationFile::Impl::check_size(const LayerCalibration& layer, int64_t st
   }
 }
 
-void CalibrationFile::Impl::read_row(const Columns& columns, int64_t row,
+void CalibrationFile::Impl::read_row(const Columns& columns, int64_t row, bool with_xtx,
                                      LayerCalibration& layer) const {
   const int64_t step = columns.integer("step", row);
   const auto cols = static_cast<size_t>(layer.cols);
   if (step == -1) {
+    if (!with_xtx) return;
     layer.xtx_rows = columns.integer("n_rows", row);
     layer.xtx = columns.float_bytes("xtx", row);
     if (!layer.xtx.empty()) {
@@ -338,19 +346,28 @@ const std::string& CalibrationFile::data_of(const std::string& name) const {
   return found->second.alias.empty() ? found->first : found->second.alias;
 }
 
-LayerCalibration CalibrationFile::read(const std::string& name) const {
-  const Entry& entry = impl_->layers.at(name);
+LayerCalibration CalibrationFile::Impl::read(const std::string& name, bool with_xtx) {
+  const Entry& entry = layers.at(name);
   LayerCalibration layer;
   layer.name = name;
   layer.channels = entry.channels;
   layer.cols = entry.cols;
-  guard(impl_->path, [&] {
-    const Columns columns = impl_->columns(impl_->row_groups.at(name), {});
-    for (int64_t row = 0; row < columns.num_rows(); ++row) {
-      impl_->read_row(columns, row, layer);
+  guard(path, [&] {
+    const Columns rows =
+        columns(row_groups.at(name), with_xtx ? std::vector<std::string>() : kWithoutXtx);
+    for (int64_t row = 0; row < rows.num_rows(); ++row) {
+      read_row(rows, row, with_xtx, layer);
     }
   });
   return layer;
+}
+
+LayerCalibration CalibrationFile::read(const std::string& name) const {
+  return impl_->read(name, true);
+}
+
+LayerCalibration CalibrationFile::read_rows(const std::string& name) const {
+  return impl_->read(name, false);
 }
 
 }  // namespace arrow_quant

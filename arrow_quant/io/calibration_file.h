@@ -22,7 +22,8 @@ struct CalibrationInfo {
   std::string schedule;             // in words, where log-SNR came from
   std::vector<TimeAxisStep> steps;  // from the noisiest to the cleanest
   int64_t num_trajectories = 0;
-  int64_t validation_every = 4;  // trajectory i is held out where i mod every = remainder
+  std::vector<int32_t> trajectories;  // the numbers of those with sampled rows, rising
+  int64_t validation_every = 4;       // trajectory i is held out where i mod every = remainder
   int64_t validation_remainder = 1;
 
   bool held_out(int64_t trajectory) const {
@@ -84,6 +85,8 @@ class CalibrationFile {
   // Error(Io); Error(Metadata) naming layer, step and what is wrong: sizes that do not match,
   // values that are not finite.
   LayerCalibration read(const std::string& name) const;
+  // The same without X^T X.
+  LayerCalibration read_rows(const std::string& name) const;
 
  private:
   struct Impl;

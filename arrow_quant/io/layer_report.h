@@ -7,12 +7,22 @@
 #include <string>
 #include <vector>
 
+#include "arrow_quant/diffusion/markov.h"
+
 namespace arrow_quant {
 
 // A way to quantize a layer that was tried on held-out rows.
 struct TrialReport {
   std::string name;  // the method that it would be
   double error = 0;  // of the outputs, relative: Σ(y − y')² / Σy², mean over steps
+  bool accepted = false;
+};
+
+// A step that was taken on a layer's activation parameters where held-out rows confirmed it.
+struct StepReport {
+  std::string name;
+  double error_before = 0;  // of the outputs on held-out rows that quantizing the inputs makes
+  double error_after = 0;
   bool accepted = false;
 };
 
@@ -48,6 +58,9 @@ struct LayerReport {
   // With calibration data: of the layer's outputs on held-out rows, as deployed.
   std::optional<double> output_sqnr_db;
   std::vector<TrialReport> trials;
+  // Where its inputs are quantized by parameters from calibration data.
+  std::vector<StepReport> activation_steps;
+  std::optional<MarkovDiagnosis> markov;  // of these parameters; where phase 1 was on
   LayerExtras extras;
 };
 

@@ -32,6 +32,38 @@ Json trials_json(const std::vector<TrialReport>& trials) {
   return json;
 }
 
+Json steps_json(const std::vector<StepReport>& steps) {
+  Json json = Json::array();
+  for (const StepReport& step : steps) {
+    json.push_back({{"name", step.name},
+                    {"error_before", step.error_before},
+                    {"error_after", step.error_after},
+                    {"accepted", step.accepted}});
+  }
+  return json;
+}
+
+std::vector<StepReport> step_reports(const Json& json) {
+  std::vector<StepReport> steps;
+  for (const Json& step : json) {
+    steps.push_back({step.at("name").get<std::string>(), step.at("error_before").get<double>(),
+                     step.at("error_after").get<double>(), step.at("accepted").get<bool>()});
+  }
+  return steps;
+}
+
+MarkovDiagnosis markov_record(const Json& json) {
+  MarkovDiagnosis diagnosis{
+      json.at("score").get<double>(), json.at("largest_jump").get<double>(), {}};
+  for (const Json& entry : json.at("violations")) {
+    Violation violation{entry.at("boundary").get<size_t>(), entry.at("jump").get<double>(),
+                        metric_value(entry.at("noise_floor"))};
+    violation.cause = cause_of(violation.jump, violation.noise_floor);
+    diagnosis.violations.push_back(violation);
+  }
+  return diagnosis;
+}
+
 Json extras_json(const LayerExtras& extras) {
   return {{"transforms", extras.transforms},
           {"hadamard_block", extras.hadamard_block},
@@ -53,6 +85,19 @@ LayerExtras extras_record(const Json& json) {
 }
 
 }  // namespace
+
+Json markov_json(const MarkovDiagnosis& diagnosis) {
+  Json violations = Json::array();
+  for (const Violation& violation : diagnosis.violations) {
+    violations.push_back({{"boundary", violation.boundary},
+                          {"jump", violation.jump},
+                          {"noise_floor", metric_json(violation.noise_floor)},
+                          {"cause", to_string(violation.cause)}});
+  }
+  return {{"score", diagnosis.score},
+          {"largest_jump", diagnosis.largest_jump},
+          {"violations", std::move(violations)}};
+}
 
 Json tensor_json(const TensorRecord& tensor) {
   const LayerReport& r = tensor.report;
@@ -78,6 +123,12 @@ Json tensor_json(const TensorRecord& tensor) {
                {"trials", trials_json(r.trials)},
                {"part", tensor.part},
                {"blocks", std::move(blocks)}};
+  if (!r.activation_steps.empty()) {
+    json["activation_steps"] = steps_json(r.activation_steps);
+  }
+  if (r.markov) {
+    json["markov"] = markov_json(*r.markov);
+  }
   if (r.extras != LayerExtras()) {
     json["extras"] = extras_json(r.extras);
   }
@@ -106,6 +157,10 @@ TensorRecord tensor_record(const Json& json, const std::string& component) {
   for (const Json& trial : json.value("trials", Json::array())) {
     r.trials.push_back({trial.at("name").get<std::string>(), trial.at("error").get<double>(),
                         trial.at("accepted").get<bool>()});
+  }
+  r.activation_steps = step_reports(json.value("activation_steps", Json::array()));
+  if (json.contains("markov")) {
+    r.markov = markov_record(json.at("markov"));
   }
   if (json.contains("extras")) {
     r.extras = extras_record(json.at("extras"));

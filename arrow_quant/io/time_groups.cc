@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <utility>
 
 #include "arrow_quant/core/error.h"
 #include "arrow_quant/io/block_extras.h"
@@ -33,6 +34,10 @@ std::string out_of_order(const std::string& name, const std::string& allowed) {
 std::string size_problem(const std::string& name, size_t size, size_t expected) {
   return name + " is " + std::to_string(size) + " values long, expected " +
          std::to_string(expected);
+}
+
+bool is_interpolation(const std::string& name) {
+  return name.empty() || name == "linear" || name == "cubic" || name == "sigmoid";
 }
 
 bool strictly(const std::vector<double>& values, bool falling) {
@@ -75,9 +80,13 @@ std::string time_groups_problem(const TimeGroups& g) {
   if (!in_order(g.boundaries_log_snr, std::less_equal<>())) {
     return out_of_order("boundaries_log_snr", "none below the one before");
   }
-  const auto& i = g.interpolation;
-  if (!i.empty() && i != "linear" && i != "cubic" && i != "sigmoid") {
-    return "interpolation is " + quote(i) + ", expected \"\", linear, cubic or sigmoid";
+  for (const auto& [name, value] :
+       {std::pair{"interpolation", &g.interpolation},
+        std::pair{"activation_interpolation", &g.activation_interpolation}}) {
+    if (!is_interpolation(*value)) {
+      return std::string(name) + " is " + quote(*value) +
+             ", expected \"\", linear, cubic or sigmoid";
+    }
   }
   return g.window < 0 ? "window is " + std::to_string(g.window) + ", expected 0 or more" : "";
 }
@@ -90,7 +99,8 @@ Json time_groups_json(const TimeGroups& groups) {
           {"boundaries_timestep", groups.boundaries_timestep},
           {"boundaries_log_snr", groups.boundaries_log_snr},
           {"interpolation", groups.interpolation},
-          {"window", groups.window}};
+          {"window", groups.window},
+          {"activation_interpolation", groups.activation_interpolation}};
 }
 
 TimeGroups parse_time_groups(const Json& json, const std::string& source) {
@@ -103,6 +113,7 @@ TimeGroups parse_time_groups(const Json& json, const std::string& source) {
   groups.boundaries_log_snr = json.at("boundaries_log_snr").get<std::vector<double>>();
   groups.interpolation = json.at("interpolation").get<std::string>();
   groups.window = json.at("window").get<int64_t>();
+  groups.activation_interpolation = json.value("activation_interpolation", "");
   if (const std::string problem = time_groups_problem(groups); !problem.empty()) {
     throw Error(ErrorCode::Metadata, source + ": the time groups' " + problem);
   }

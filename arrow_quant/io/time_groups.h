@@ -22,10 +22,12 @@ struct TimeGroups {
   // Between each two neighbouring groups, in the directions of timesteps and log_snr.
   std::vector<double> boundaries_timestep;
   std::vector<double> boundaries_log_snr;
-  // How values go over from group to group: "" (they jump), "linear", "cubic" or "sigmoid", within
-  // a window of so many steps.
+  // How bias corrections go over from group to group: "" (they jump), "linear", "cubic" or
+  // "sigmoid", within a window of so many steps.
   std::string interpolation;
   int64_t window = 0;
+  // The same for activation parameters, within the same window.
+  std::string activation_interpolation = {};
 
   size_t size() const { return boundaries_timestep.size() + 1; }
   // 0 … size() − 1; a timestep at a boundary is of the noisier group.

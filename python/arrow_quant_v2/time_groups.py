@@ -30,9 +30,11 @@ class TimeGroups:
     boundaries_log_snr: tuple[float, ...]
     """The same as log-SNR."""
     interpolation: str
-    """How values go over from group to group: "" (they jump), "linear", "cubic", "sigmoid"."""
+    """How bias corrections go over: "" (they jump), "linear", "cubic", "sigmoid"."""
     window: int
     """Within how many steps they do."""
+    activation_interpolation: str = ""
+    """How activation parameters go over, within the same window."""
 
     @staticmethod
     def from_json(text: str) -> TimeGroups:

@@ -43,6 +43,7 @@ GROUPS = {
     "boundaries_timestep": [700.0, 300.0],
     "boundaries_log_snr": [-2.0, 2.0],
     "interpolation": "",
+    "activation_interpolation": "",
     "window": 0,
 }
 

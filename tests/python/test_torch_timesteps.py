@@ -250,12 +250,12 @@ def test_smoothed_biases_pass_from_group_to_group_within_the_window(interpolatio
     assert np.abs(np.diff(values)).max() < 0.1  # steps of 2.5, where the jumps are 1 and 2
     # Steps 4 and 5 are at 750 and 700: half way between both groups, and two steps to each side.
     middle = Moment.at(725, groups)
-    assert (middle.lower, middle.share) == (0, pytest.approx(0.5))
+    assert (middle.biases.lower, middle.biases.share) == (0, pytest.approx(0.5))
     assert values[times >= 825].tolist() == [1] * int((times >= 825).sum())
     assert set(values[(times <= 625) & (times >= 275)]) == {2}
     assert set(values[times <= 75]) == {4}
     # The shares of the definition, a quarter into the window.
-    quarter = Moment.at(775, groups).share
+    quarter = Moment.at(775, groups).biases.share
     expected = {"linear": 0.25, "cubic": 0.75**3 / 6, "sigmoid": 0.0701}[interpolation]
     assert quarter == pytest.approx(expected, abs=1e-4)
 
@@ -263,4 +263,31 @@ def test_smoothed_biases_pass_from_group_to_group_within_the_window(interpolatio
 def test_a_window_is_no_wider_than_the_shorter_of_its_groups() -> None:
     groups = grid((875.0, 175.0), interpolation="linear", window=50)  # 2, 14 and 4 steps
     shares = [Moment.at(t, groups) for t in (950, 900, 875, 850, 800)]
-    assert [m.share for m in shares] == [0, 0.25, 0.5, 0.75, 0]
+    assert [m.biases.share for m in shares] == [0, 0.25, 0.5, 0.75, 0]
+
+
+def test_biases_and_activations_go_over_each_for_itself() -> None:
+    groups = grid((725.0, 175.0), activation_interpolation="linear", window=4)
+    quarter = Moment.at(775, groups)
+    assert quarter.biases.share == 0
+    assert (quarter.activations.lower, quarter.activations.share) == (0, pytest.approx(0.25))
+
+
+def test_smoothed_clip_ratios_pass_in_their_logarithm() -> None:
+    groups = grid((725.0, 175.0), activation_interpolation="linear", window=4)
+    table = torch.tensor([1.0, 0.25, 0.25])
+    clips = [Moment.at(t, groups).clip(table).item() for t in (900, 725, 500)]
+    assert clips == pytest.approx([1.0, 0.5, 0.25])
+
+
+def test_smoothed_ranges_pass_in_width_and_centre_and_hold_zero() -> None:
+    groups = grid((725.0, 175.0), activation_interpolation="linear", window=4)
+    scale, zero = torch.tensor([0.1, 0.4, 0.4]), torch.tensor([3.0, 12.0, 12.0])
+    step, code_of_zero = Moment.at(725, groups).quantizer(scale, zero, 4)
+    # Ranges -0.3 … 1.2 and -4.8 … 1.2: width √(1.5 · 6) = 3, centre (0.45 - 1.8) / 2.
+    assert step.item() == pytest.approx(3 / 15)
+    assert code_of_zero.item() == round((0.675 + 1.5) / (3 / 15))
+    for t, group in ((900, 0), (500, 1)):
+        assert Moment.at(t, groups).quantizer(scale, zero, 4) == (scale[group], zero[group])
+    positive = Moment.at(725, groups).quantizer(torch.tensor([0.1, 10.0, 1.0]), zero * 0, 4)
+    assert positive[1].item() == 0 and positive[0].item() > 0

@@ -15,7 +15,7 @@ from arrow_quant_v2.errors import ShapeMismatchError
 from arrow_quant_v2.load import QuantizedTensor
 from arrow_quant_v2.time_groups import TimeGroups
 from arrow_quant_v2.torch.activations import quantize_dynamic, quantize_static
-from arrow_quant_v2.torch.moment import Moment
+from arrow_quant_v2.torch.moment import Blend, Moment
 from arrow_quant_v2.torch.packed_weight import PackedWeight
 from arrow_quant_v2.torch.timesteps import current_moments
 from arrow_quant_v2.torch.transforms import hadamard
@@ -64,7 +64,7 @@ class QuantizedLayer(PackedWeight):
     def _moments(self) -> tuple[Moment, ...]:
         """Return where this forward pass is in time: once, or for each sample."""
         if not self.needs_timestep:
-            return (Moment(0, 0, 0.0),)
+            return (Moment(0, Blend(0), Blend(0)),)
         return current_moments(self._time_groups, self._name)
 
     def _per_sample(
@@ -98,15 +98,18 @@ class QuantizedLayer(PackedWeight):
     ) -> Tensor:
         """Take float32 activations to codes and back; `axes` share a dynamic range."""
 
-        def of(table: Tensor) -> Tensor:
-            picked = self._per_sample(
-                lambda m: table[m.group if len(table) > 1 else 0], moments, input
-            )
+        def of(pick: Callable[[Moment], Tensor]) -> Tensor:
+            picked = self._per_sample(pick, moments, input)
             return picked.reshape(picked.shape + (1,) * (input.ndim - 1))
 
-        if self.act_clip is not None:
-            return quantize_dynamic(input, self.act_bits, of(self.act_clip), axes)
-        return quantize_static(input, self.act_bits, of(self.act_scale), of(self.act_zero_point))
+        clip, scale, zero_point = self.act_clip, self.act_scale, self.act_zero_point
+        if clip is not None:
+            return quantize_dynamic(input, self.act_bits, of(lambda m: m.clip(clip)), axes)
+        if scale is None or zero_point is None:
+            return input
+        quantizers = [m.quantizer(scale, zero_point, self.act_bits) for m in moments]
+        at = dict(zip(moments, quantizers, strict=True))
+        return quantize_static(input, self.act_bits, of(lambda m: at[m][0]), of(lambda m: at[m][1]))
 
     def _product_of_codes(
         self, input: Tensor, moments: tuple[Moment, ...], axes: tuple[int, ...]

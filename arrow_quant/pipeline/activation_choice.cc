@@ -1,0 +1,190 @@
+#include "arrow_quant/pipeline/activation_choice.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "arrow_quant/diffusion/activation_quantizer.h"
+#include "arrow_quant/pipeline/activation_phases.h"
+
+namespace arrow_quant {
+namespace {
+
+constexpr double kMargins[] = {1, 1.15, 1.3};
+
+// Least fall of the held-out error for a step to be kept.
+constexpr double kClipGate = 0.02;
+constexpr double kPhaseGate = 0.005;
+
+ActivationParameters with_margin(ActivationParameters parameters, double margin) {
+  for (ActivationParameter& parameter : parameters) {
+    parameter.range = {parameter.range.lo * margin, parameter.range.hi * margin};
+  }
+  return parameters;
+}
+
+class Choosing {
+ public:
+  explicit Choosing(const ActivationTask& task)
+      : task_(task),
+        cost_(*task.held_out, *task.sketch, task.scheme),
+        estimate_{task.scheme, task.sketch, task.time.begins, whole_range()} {}
+
+  ActivationChoice run() {
+    parameters_ = task_.step_ranges.empty() ? plain_parameters(estimate_, *task_.calibrating)
+                                            : plain_parameters(estimate_, task_.step_ranges);
+    error_ = error_of(parameters_);
+    search();
+    if (task_.time.begins.size() > 1) {
+      smooth_boundaries();
+      if (searched_ || is_static()) run_phases();
+    }
+    if (task_.phases->validation.enabled) {
+      choice_.diagnosis = diagnose(phase_task(*task_.calibrating), parameters_,
+                                   task_.phases->validation.smoothness_threshold);
+    }
+    choice_.act = stored();
+    return std::move(choice_);
+  }
+
+ private:
+  bool is_static() const { return task_.scheme.mode == ActMode::Static; }
+
+  ValueRange whole_range() const {
+    ValueRange whole = extremes_of(*task_.calibrating);
+    for (const ValueRange& range : task_.step_ranges) {
+      whole = {std::min(whole.lo, range.lo), std::max(whole.hi, range.hi)};
+    }
+    return whole;
+  }
+
+  double error_of(const ActivationParameters& parameters) const {
+    const ActivationTime& time = task_.time;
+    return cost_.of(deployed(task_.scheme, parameters, time.smooth ? time.smoothed : time.jumping));
+  }
+
+  // Keeps the parameters if the held-out error falls by the share `gate` at least.
+  bool offer(const std::string& name, ActivationParameters parameters, double gate) {
+    const double error = error_of(parameters);
+    const bool accepted = error < error_ && error <= error_ * (1 - gate);
+    choice_.steps.push_back({name, error_, error, accepted});
+    if (accepted) {
+      parameters_ = std::move(parameters);
+      error_ = error;
+    }
+    return accepted;
+  }
+
+  void search() {
+    if (searches_bank(task_.scheme, task_.may_clip)) {
+      searched_ =
+          offer(is_static() ? "static range" : "clip",
+                search_parameters(estimate_, *task_.calibrating), is_static() ? 0 : kClipGate);
+    } else if (is_static()) {
+      const ActivationParameters plain = parameters_;
+      for (const double margin : kMargins) {
+        if (margin == 1) continue;
+        offer("static range, margin " + std::string(margin < 1.2 ? "1.15" : "1.3"),
+              with_margin(plain, margin), 0);
+      }
+    }
+  }
+
+  // Decided for the component as a whole; here it is only reported.
+  void smooth_boundaries() {
+    const ActivationTime& time = task_.time;
+    if (time.smoothed.empty()) return;
+    const double before = cost_.of(deployed(task_.scheme, parameters_, time.jumping));
+    const double after = cost_.of(deployed(task_.scheme, parameters_, time.smoothed));
+    choice_.steps.push_back({"boundary smoothing", before, after, time.smooth});
+  }
+
+  PhaseTask phase_task(const ActivationRows& calibrating) const {
+    return {estimate_, task_.may_clip, &calibrating, task_.held_out, task_.time.couplings};
+  }
+
+  void run_phases() {
+    const PhaseTask phase = phase_task(*task_.calibrating);
+    if (task_.phases->boundary_smoothing.enabled) {
+      if (auto smoothed = smooth_small_samples(phase, parameters_)) {
+        offer("markov smoother", *std::move(smoothed), kPhaseGate);
+      }
+    }
+    if (task_.phases->transition_optimization.enabled) optimize();
+  }
+
+  void optimize() {
+    const auto [pick, confirm] = halves_of(*task_.held_out);
+    PhaseTask phase = phase_task(*task_.calibrating);
+    phase.held_out = &pick;
+    auto optimized = optimize_parameters(phase, parameters_, task_.phases->transition_optimization);
+    if (!optimized) return;
+    const ActivationCost confirming(confirm, *task_.sketch, task_.scheme);
+    const ActivationTime& time = task_.time;
+    const auto blends = time.smooth ? time.smoothed : time.jumping;
+    const double before = confirming.of(deployed(task_.scheme, parameters_, blends));
+    const double after = confirming.of(deployed(task_.scheme, *optimized, blends));
+    const bool accepted = after < before && after <= before * (1 - kPhaseGate);
+    choice_.steps.push_back({"transition optimization", before, after, accepted});
+    if (accepted) parameters_ = *std::move(optimized);
+  }
+
+  std::vector<ActivationRange> stored() const {
+    std::vector<ActivationRange> act;
+    for (const ActivationParameter& parameter : parameters_) {
+      if (is_static()) {
+        const StaticQuantizer quantizer = static_quantizer(parameter.range, task_.scheme.bits);
+        act.push_back({1, quantizer.scale, static_cast<float>(quantizer.zero_point)});
+      } else {
+        act.push_back({static_cast<float>(parameter.clip), 1, 0});
+      }
+    }
+    const bool same = std::all_of(act.begin(), act.end(),
+                                  [&](const ActivationRange& range) { return range == act[0]; });
+    if (same) act.resize(1);
+    return act;
+  }
+
+  const ActivationTask& task_;
+  ActivationCost cost_;  // on held-out rows
+  EstimateTask estimate_;
+  ActivationParameters parameters_;  // of each group
+  double error_ = 0;                 // what they cost
+  bool searched_ = false;            // they came from the bank
+  ActivationChoice choice_;
+};
+
+// What the stored scale and zero point make of a range.
+ValueRange rounded_range(const ValueRange& range, int bits) {
+  const StaticQuantizer quantizer = static_quantizer(range, bits);
+  const double scale = quantizer.scale;
+  const double most = (1 << bits) - 1;
+  return {-scale * quantizer.zero_point, scale * (most - quantizer.zero_point)};
+}
+
+}  // namespace
+
+ActivationChoice choose_activation(const ActivationTask& task) {
+  return Choosing(task).run();
+}
+
+ActivationParameters deployed(const ActivationScheme& scheme, const ActivationParameters& groups,
+                              std::span<const StepBlend> blends) {
+  std::vector<double> clips;
+  std::vector<ValueRange> ranges;
+  for (const ActivationParameter& group : groups) {
+    clips.push_back(static_cast<float>(group.clip));
+    ranges.push_back(rounded_range(group.range, scheme.bits));
+  }
+  ActivationParameters steps(blends.size());
+  if (scheme.mode == ActMode::Dynamic) {
+    const std::vector<double> of_steps = expand_clips(clips, blends);
+    for (size_t t = 0; t < steps.size(); ++t) steps[t].clip = of_steps[t];
+  } else {
+    const std::vector<ValueRange> of_steps = expand_ranges(ranges, blends);
+    for (size_t t = 0; t < steps.size(); ++t) steps[t].range = of_steps[t];
+  }
+  return steps;
+}
+
+}  // namespace arrow_quant

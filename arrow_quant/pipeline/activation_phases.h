@@ -1,0 +1,42 @@
+// The thermodynamic phases on the activation parameters of one layer: steadying estimates from few
+// rows, optimizing the parameters of all groups together, and diagnosing what came out.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <utility>
+
+#include "arrow_quant/diffusion/markov.h"
+#include "arrow_quant/diffusion/thermodynamic.h"
+#include "arrow_quant/pipeline/activation_estimate.h"
+
+namespace arrow_quant {
+
+struct PhaseTask {
+  EstimateTask estimate;
+  bool may_clip = true;
+  const ActivationRows* calibrating = nullptr;
+  const ActivationRows* held_out = nullptr;
+  std::span<const double> couplings;  // of neighbouring groups
+};
+
+// Two halves of rows: every second trajectory, of a single one every second row of each step.
+std::pair<ActivationRows, ActivationRows> halves_of(const ActivationRows& rows);
+
+// The parameters pulled towards those of neighbouring groups, as far as trajectories that are left
+// out ask for. Unset where there is nothing to do: every group has 64 rows, trajectories do not
+// ask for it, a range has no width.
+std::optional<ActivationParameters> smooth_small_samples(const PhaseTask& task,
+                                                         const ActivationParameters& parameters);
+
+// See optimize_transitions(): at most 32 rows of each group, spread evenly. Unset where a group has
+// no calibrating rows, a range has no width, or nothing got better on the held-out rows.
+std::optional<ActivationParameters> optimize_parameters(const PhaseTask& task,
+                                                        const ActivationParameters& parameters,
+                                                        const TransitionOptimizationConfig& config);
+
+// The jumps between groups, judged by the jump between what two halves of each group's rows give.
+MarkovDiagnosis diagnose(const PhaseTask& task, const ActivationParameters& parameters,
+                         double threshold);
+
+}  // namespace arrow_quant
