@@ -32,8 +32,7 @@ void visit_positional_fields(Config& config, Visitor&& visit) {
                   .flags = "--num-time-groups",
                   .doc = "groups of timesteps with parameters of their own",
                   .min = 1,
-                  .max = 1000,
-                  .changes_output = false},
+                  .max = 1000},
         config.num_time_groups);
   visit(FieldInfo{.name = "group_size",
                   .flags = "--group-size",
@@ -43,8 +42,7 @@ void visit_positional_fields(Config& config, Visitor&& visit) {
   visit(
       FieldInfo{.name = "enable_time_aware",
                 .flags = "--time-aware",
-                .doc = "let parameters differ between groups of timesteps; needs calibration data",
-                .changes_output = false},
+                .doc = "let parameters differ between groups of timesteps; needs calibration data"},
       config.enable_time_aware);
   visit(FieldInfo{.name = "enable_spatial",
                   .flags = "--spatial",
@@ -60,9 +58,8 @@ void visit_positional_fields(Config& config, Visitor&& visit) {
         config.min_accuracy);
   visit(FieldInfo{.name = "calibration_samples",
                   .flags = "--calibration-samples",
-                  .doc = "how many samples of the calibration data are used",
-                  .min = 1,
-                  .changes_output = false},
+                  .doc = "how many trajectories of calibration data choose activation parameters",
+                  .min = 1},
         config.calibration_samples);
   visit(FieldInfo{.name = "deployment_profile",
                   .flags = "--profile,--deployment-profile",
@@ -113,8 +110,7 @@ void visit_keyword_fields(Config& config, Visitor&& visit) {
         config.activation_bits);
   visit(FieldInfo{.name = "activation_mode",
                   .flags = "--activation-mode",
-                  .doc = "whether activation ranges are taken at run time or from calibration",
-                  .changes_output = false},
+                  .doc = "whether activation ranges are taken at run time or from calibration"},
         config.activation_mode);
   visit(FieldInfo{.name = "quality",
                   .flags = "--quality",

@@ -5,6 +5,7 @@
 
 #include "arrow_quant/core/error.h"
 #include "arrow_quant/diffusion/layer_rules.h"
+#include "arrow_quant/diffusion/weight_sketch.h"
 #include "arrow_quant/io/hash.h"
 #include "arrow_quant/io/input_file.h"
 
@@ -58,11 +59,13 @@ bool says_enough(const CalibrationFile::Entry& data) {
                    : rows >= kFewestRows && data.held_out_rows > 0;
 }
 
-// Whether the layer's input can be transformed and quantized by rows: a convolution's patches
-// overlap.
-bool is_matrix(const PlannedTensor& tensor) {
-  const std::vector<int64_t>& shape = tensor.info->shape;
-  return std::all_of(shape.begin() + 2, shape.end(), [](int64_t size) { return size == 1; });
+// Of a thread that chooses a layer's activation parameters: the sampled rows as read, as picked, in
+// halves, and quantized; and the sketch of the weights.
+uint64_t choosing_bytes(const PlannedTensor& tensor, const CalibrationFile::Entry& data,
+                        const DiffusionQuantConfig& config) {
+  if (activation_bits_of(tensor, config) == 0) return 0;
+  const uint64_t rows = data.calibrating_rows + data.held_out_rows;
+  return sizeof(float) * static_cast<uint64_t>(data.cols) * (4 * rows + WeightSketch::kRows);
 }
 
 }  // namespace
@@ -136,7 +139,8 @@ void Calibration::match(const Plan& plan, uint64_t memory_limit_bytes) {
       usable_.emplace(name, compensated);
       layer_bytes_ = std::max(layer_bytes_, bytes_needed(tensor, data, compensated));
       thread_bytes_ =
-          std::max(thread_bytes_, static_cast<uint64_t>(data.cols) * kThreadColumnBytes);
+          std::max(thread_bytes_, static_cast<uint64_t>(data.cols) * kThreadColumnBytes +
+                                      choosing_bytes(tensor, data, config_));
     }
   }
   if (in_model == 0) {
@@ -185,9 +189,13 @@ bool Calibration::covers(const PlannedComponent& component, const PlannedTensor&
          usable_.contains(tensor.info->name);
 }
 
+bool is_matrix(const PlannedTensor& tensor) {
+  const std::vector<int64_t>& shape = tensor.info->shape;
+  return std::all_of(shape.begin() + 2, shape.end(), [](int64_t size) { return size == 1; });
+}
+
 int activation_bits_of(const PlannedTensor& tensor, const DiffusionQuantConfig& config) {
-  return config.activation_bits && config.activation_mode == ActivationMode::Dynamic &&
-                 !tensor.decision.sensitive
+  return config.activation_bits && !tensor.decision.sensitive
              ? static_cast<int>(*config.activation_bits)
              : 0;
 }

@@ -20,7 +20,12 @@
 
 namespace arrow_quant {
 
-// The bits of a layer's input when it runs; 0: it stays as it is.
+// Whether the layer's input can be transformed and quantized by rows: a convolution's patches
+// overlap.
+bool is_matrix(const PlannedTensor& tensor);
+
+// The bits of a layer's input when it runs, if its ranges are known or taken from each row; 0: it
+// stays as it is.
 int activation_bits_of(const PlannedTensor& tensor, const DiffusionQuantConfig& config);
 
 class Calibration {

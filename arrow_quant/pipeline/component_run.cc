@@ -61,7 +61,10 @@ ComponentRun::ComponentRun(const PlannedComponent& plan, Context context)
   record_.name = plan.source->name;
   record_.subdir = plan.source->subdir.string();
   record_.class_name = plan.source->class_name;
-  record_.time_groups = context_.time_groups;
+  if (context_.calibration != nullptr) {
+    activation_ = {&plan, context_.time, &context_.calibration->file(), context_.cancel};
+    record_.time_groups = context_.time->record;
+  }
   if (record_.time_groups) {
     context_.part_metadata[std::string(kTimeGroupsKey)] = to_json(*record_.time_groups);
   }
@@ -191,8 +194,8 @@ void ComponentRun::start_next_tensor() {
   const PlannedTensor& tensor = plan_.tensors[index];
   const bool covered = context_.calibration && context_.calibration->covers(plan_, tensor);
   auto running = std::make_unique<Running>(
-      index,
-      TensorJob(tensor, *context_.config, labels_, covered ? context_.calibration : nullptr));
+      index, TensorJob(tensor, *context_.config, labels_, covered ? context_.calibration : nullptr,
+                       covered ? &activation_ : nullptr));
   streaming_ = running.get();
   running_.emplace(index, std::move(running));
 }

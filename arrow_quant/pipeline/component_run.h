@@ -42,12 +42,12 @@ class ComponentRun {
     std::filesystem::path output_dir;     // where the component's parts go; exists
     std::filesystem::path output_subdir;  // the same, relative to the output
     std::map<std::string, std::string> part_metadata;
-    std::optional<TimeGroups> time_groups;  // of what the tensors' extras hold for each
     size_t num_threads = 1;
-    uint64_t spare_bytes = 0;            // of buffers that are kept for reuse
-    MemoryBudget* memory = nullptr;      // for blocks that wait; what one block needs is there
-    SharedResources* shared = nullptr;   // may be null
-    Calibration* calibration = nullptr;  // may be null
+    uint64_t spare_bytes = 0;             // of buffers that are kept for reuse
+    MemoryBudget* memory = nullptr;       // for blocks that wait; what one block needs is there
+    SharedResources* shared = nullptr;    // may be null
+    Calibration* calibration = nullptr;   // may be null
+    const ComponentTime* time = nullptr;  // not null where there is a calibration
     Progress* progress = nullptr;
     const CancelToken* cancel = nullptr;  // may be null
     // After each part is in place, in order.
@@ -95,6 +95,7 @@ class ComponentRun {
   const PlannedComponent& plan_;
   Context context_;
   TensorJob::Labels labels_;
+  ActivationSource activation_;
   std::unique_ptr<SourceStream> stream_;
   bool used_finished_parts_ = false;
 

@@ -73,8 +73,7 @@ TEST(Mechanisms, WhatWasAskedForAndCannotBeIsAWarning) {
          c.activation_bits = 8;
          c.activation_mode = ActivationMode::Static;
        },
-       "activation_bits had no effect: this version does not fix activation ranges; take mode "
-       "\"dynamic\""},
+       "activation_bits had no effect: activation_mode \"static\" needs calibration data"},
       {[](Config& c) { c.activation_mode = ActivationMode::Static; },
        "activation_mode had no effect: activation_bits is not set"},
       {[](Config& c) { c.quality = Quality::High; },
@@ -85,6 +84,29 @@ TEST(Mechanisms, WhatWasAskedForAndCannotBeIsAWarning) {
     change(config);
     EXPECT_THAT(choose_mechanisms(config, nullptr).warnings, ElementsAre(warning));
   }
+}
+
+TEST(Mechanisms, OnlyFinishedLayersTellWhetherParametersDependOnTime) {
+  Config config;
+  config.activation_bits = 4;
+  config.thermodynamic.boundary_smoothing.enabled = true;
+  Mechanisms begun;
+  begun.time_aware = begun.thermodynamic = {true, false, ""};
+  LayerReport layer;
+  layer.extras.act_groups = 1;
+  Mechanisms without = begun;
+  complete(without, config, {layer});
+  EXPECT_FALSE(without.time_aware.applied || without.thermodynamic.applied);
+  EXPECT_EQ(without.time_aware.reason, "one group of timesteps serves held-out rows as well");
+  EXPECT_EQ(without.warnings.size(), 1u);
+
+  layer.extras.act_groups = 3;
+  layer.activation_steps = {{"clip", 0.5, 0.25, true}, {"boundary smoothing", 0.25, 0.3, false}};
+  Mechanisms with = begun;
+  complete(with, config, {layer});
+  EXPECT_TRUE(with.time_aware.applied && with.thermodynamic.applied);
+  EXPECT_EQ(with.time_aware.reason + with.thermodynamic.reason, "");
+  EXPECT_THAT(with.warnings, IsEmpty());
 }
 
 }  // namespace

@@ -14,6 +14,7 @@
 #include "arrow_quant/io/totals.h"
 #include "arrow_quant/pipeline/calibration.h"
 #include "arrow_quant/pipeline/component_run.h"
+#include "arrow_quant/pipeline/markov_report.h"
 #include "arrow_quant/pipeline/mechanisms.h"
 #include "arrow_quant/pipeline/memory_needs.h"
 #include "arrow_quant/pipeline/output_dir.h"
@@ -21,6 +22,7 @@
 #include "arrow_quant/pipeline/run_identity.h"
 #include "arrow_quant/pipeline/run_memory.h"
 #include "arrow_quant/pipeline/shared_bits.h"
+#include "arrow_quant/pipeline/time_grouping.h"
 
 namespace fs = std::filesystem;
 
@@ -190,7 +192,14 @@ class Run {
     context.spare_bytes = memory_.spare_bytes();
     context.memory = &memory_.budget();
     context.shared = hooks_.shared;
+    ComponentTime time;
+    if (calibration_ != nullptr) {
+      progress_.message("grouping timesteps");
+      time = group_timesteps(
+          component, {&config_, calibration_, memory_.num_threads(), hooks_.shared, hooks_.cancel});
+    }
     context.calibration = calibration_;
+    context.time = &time;
     context.progress = &progress_;
     context.cancel = hooks_.cancel;
     journal_.components.resize(std::max(journal_.components.size(), index + 1));
@@ -295,8 +304,12 @@ QuantizationResult quantize_model(const fs::path& model_path, const fs::path& ou
     result.peak_memory_mb = peak_memory_mb();
     result.mechanisms = mechanisms;
     complete(result.mechanisms, config, result.layers);
-    result.warnings.insert(result.warnings.end(), mechanisms.warnings.begin(),
-                           mechanisms.warnings.end());
+    result.markov = markov_report(result.layers, config.thermodynamic.validation);
+    if (result.markov && config.thermodynamic.validation.log_violations) {
+      log_violations(*result.markov);
+    }
+    result.warnings.insert(result.warnings.end(), result.mechanisms.warnings.begin(),
+                           result.mechanisms.warnings.end());
     log(LogLevel::Info, message);
     progress.finish(message);
     return result;

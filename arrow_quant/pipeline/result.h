@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "arrow_quant/io/allocation.h"
@@ -12,6 +13,15 @@
 #include "arrow_quant/pipeline/mechanisms.h"
 
 namespace arrow_quant {
+
+// Phase 1 of the thermodynamic constraints: how far the activation parameters of neighbouring
+// groups of timesteps lie apart, over all layers that have some.
+struct MarkovReport {
+  double score = 1;  // mean over the layers
+  double largest_jump = 0;
+  double smoothness_threshold = 0;
+  std::vector<std::pair<std::string, MarkovDiagnosis>> layers;  // by "component/name" or name
+};
 
 struct QuantizationResult {
   std::filesystem::path quantized_path;
@@ -35,9 +45,10 @@ struct QuantizationResult {
   std::vector<Promotion> promotions;
   std::optional<Allocation> allocation;  // where a target was given
   Mechanisms mechanisms;
-  std::vector<std::string> warnings;  // those of the mechanisms among them
-  bool resumed = false;               // parts of an earlier, unfinished run were used
-  bool up_to_date = false;            // the output was there and verified; nothing was written
+  std::optional<MarkovReport> markov;  // where phase 1 took part
+  std::vector<std::string> warnings;   // those of the mechanisms among them
+  bool resumed = false;                // parts of an earlier, unfinished run were used
+  bool up_to_date = false;             // the output was there and verified; nothing was written
 };
 
 struct LayerValidation {

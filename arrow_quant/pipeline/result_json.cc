@@ -41,6 +41,13 @@ Json to_object(const LayerReport& layer) {
   for (const TrialReport& trial : layer.trials) {
     trials.push_back({{"name", trial.name}, {"error", trial.error}, {"accepted", trial.accepted}});
   }
+  Json steps = Json::array();
+  for (const StepReport& step : layer.activation_steps) {
+    steps.push_back({{"name", step.name},
+                     {"error_before", number(step.error_before)},
+                     {"error_after", number(step.error_after)},
+                     {"accepted", step.accepted}});
+  }
   return {
       {"name", layer.name},
       {"component", layer.component},
@@ -59,6 +66,7 @@ Json to_object(const LayerReport& layer) {
       {"method", layer.method},
       {"output_sqnr_db", number(layer.output_sqnr_db)},
       {"trials", std::move(trials)},
+      {"activation_steps", std::move(steps)},
       {"extras", to_object(layer.extras)},
   };
 }
@@ -95,6 +103,30 @@ Json to_object(const LayerValidation& layer) {
 
 Json to_object(const TensorMismatch& mismatch) {
   return {{"name", mismatch.name}, {"problem", mismatch.problem}};
+}
+
+Json to_object(const MarkovReport& report) {
+  Json layers = Json::array(), violations = Json::array();
+  for (const auto& [name, diagnosis] : report.layers) {
+    layers.push_back({{"name", name},
+                      {"score", number(diagnosis.score)},
+                      {"largest_jump", number(diagnosis.largest_jump)}});
+    for (const Violation& violation : diagnosis.violations) {
+      violations.push_back({{"layer", name},
+                            {"boundary", violation.boundary},
+                            {"jump", number(violation.jump)},
+                            {"noise_floor", number(violation.noise_floor)},
+                            {"cause", to_string(violation.cause)}});
+    }
+  }
+  return {
+      {"score", number(report.score)},
+      {"largest_jump", number(report.largest_jump)},
+      {"smoothness_threshold", number(report.smoothness_threshold)},
+      {"num_violations", violations.size()},
+      {"violations", std::move(violations)},
+      {"layers", std::move(layers)},
+  };
 }
 
 template <class Item>
@@ -154,6 +186,7 @@ std::string to_json(const QuantizationResult& result) {
       {"thermodynamic_applied", result.mechanisms.thermodynamic.applied},
       {"thermodynamic_reason", result.mechanisms.thermodynamic.reason},
       {"calibration", result.mechanisms.calibration},
+      {"markov_validation", result.markov ? to_object(*result.markov) : Json(nullptr)},
       {"promotions", to_array(result.promotions)},
       {"allocation", result.allocation ? allocation_json(*result.allocation) : Json(nullptr)},
       {"warnings", result.warnings},

@@ -46,6 +46,7 @@ LayerReport quantized_layer() {
   layer.method = "gptq";
   layer.output_sqnr_db = 30.5;
   layer.trials = {{"mse", 0.5, false}, {"gptq", 0.25, true}};
+  layer.activation_steps = {{"clip", 0.25, 0.125, true}};
   layer.extras = {{"hadamard", "low_rank"}, 128, 4, 5, 8, "dynamic", 1};
   return layer;
 }
@@ -54,13 +55,16 @@ const char* const kLayersJson = R"([
   {"name": "norm.weight", "component": "transformer", "shape": [64], "dtype": "BF16",
    "quant_type": "none", "bit_width": 16, "group_size": 0, "num_params": 64, "source_bytes": 128,
    "stored_bytes": 128, "cosine_similarity": null, "sqnr_db": null, "max_abs_error": null,
-   "reason": "norm", "method": "", "output_sqnr_db": null, "trials": [], "extras": null},
+   "reason": "norm", "method": "", "output_sqnr_db": null, "trials": [],
+   "activation_steps": [], "extras": null},
   {"name": "proj.weight", "component": "transformer", "shape": [128, 256], "dtype": "F32",
    "quant_type": "int4", "bit_width": 4, "group_size": 128, "num_params": 32768,
    "source_bytes": 131072, "stored_bytes": 17408, "cosine_similarity": 0.5, "sqnr_db": 20.25,
    "max_abs_error": 0.125, "reason": "", "method": "gptq", "output_sqnr_db": 30.5,
    "trials": [{"name": "mse", "error": 0.5, "accepted": false},
               {"name": "gptq", "error": 0.25, "accepted": true}],
+   "activation_steps": [{"name": "clip", "error_before": 0.25, "error_after": 0.125,
+                         "accepted": true}],
    "extras": {"transforms": ["hadamard", "low_rank"], "hadamard_block": 128, "rank": 4,
               "bias_groups": 5, "act_bits": 8, "act_mode": "dynamic", "act_groups": 1}}])";
 
@@ -106,6 +110,11 @@ TEST(ResultJsonTest, AQuantizationResultHasTheKeysOfTheReferenceAndMore) {
                                                   {{"int4", 4, 17408, 0.25, 0.75, true}}}}};
   result.warnings = {"a warning"};
   result.resumed = true;
+  result.markov =
+      MarkovReport{0.75,
+                   0.5,
+                   0.25,
+                   {{"transformer/proj.weight", {0.75, 0.5, {{1, 0.5, 0.125, JumpCause::Real}}}}}};
 
   json expected = json::parse(R"({
     "quantized_path": "out/model", "compression_ratio": 3.5, "cosine_similarity": 1.0,
@@ -118,6 +127,11 @@ TEST(ResultJsonTest, AQuantizationResultHasTheKeysOfTheReferenceAndMore) {
     "time_aware_applied": true, "time_aware_reason": "", "spatial_applied": false,
     "spatial_reason": "no calibration data", "thermodynamic_applied": false,
     "thermodynamic_reason": "off", "calibration": "c.parquet",
+    "markov_validation": {
+      "score": 0.75, "largest_jump": 0.5, "smoothness_threshold": 0.25, "num_violations": 1,
+      "violations": [{"layer": "transformer/proj.weight", "boundary": 1, "jump": 0.5,
+                      "noise_floor": 0.125, "cause": "real"}],
+      "layers": [{"name": "transformer/proj.weight", "score": 0.75, "largest_jump": 0.5}]},
     "promotions": [{"name": "proj.weight", "from_bits": 2, "to_bits": 4, "accuracy_before": 0.5,
                     "accuracy_after": 0.75, "extra_bytes": 8192}],
     "allocation": {
@@ -201,7 +215,8 @@ TEST(ResultJsonTest, AnInspectionListsTensorsAndTotals) {
                    {"name": "transformer", "time_groups": {
                      "kind": "timestep", "schedule": "linear betas", "timesteps": [900.0, 500.0, 1.5],
                      "log_snr": [-4.0, 0.0, 4.5], "boundaries_timestep": [700.0],
-                     "boundaries_log_snr": [-2.0], "interpolation": "cubic", "window": 3}}]})");
+                     "boundaries_log_snr": [-2.0], "interpolation": "cubic", "window": 3,
+                     "activation_interpolation": ""}}]})");
   expected["layers"] = json::parse(kLayersJson);
   EXPECT_EQ(json::parse(to_json(inspection)), expected);
 }

@@ -16,20 +16,6 @@ constexpr uint64_t kSmallKeptBytes = uint64_t{64} << 10;  // shares a row group 
 
 constexpr int64_t kPanelRows = 64;  // that compensation works on together
 
-// What a reader must know of a transform.
-BlockExtras extras_of(const InputTransform& transform) {
-  BlockExtras extras;
-  if (transform.hadamard_block != 0) {
-    extras.transforms.push_back(Transform::Hadamard);
-    extras.hadamard_block = static_cast<int32_t>(transform.hadamard_block);
-  }
-  if (!transform.input_scale.empty()) {
-    extras.transforms.push_back(Transform::InputScale);
-    extras.input_scale = transform.input_scale;
-  }
-  return extras;
-}
-
 std::string format_value(double value) {
   char text[32];
   std::snprintf(text, sizeof text, "%.6g", value);
@@ -43,12 +29,14 @@ bool is_small_kept(const PlannedTensor& tensor) {
 }
 
 TensorJob::TensorJob(const PlannedTensor& tensor, const DiffusionQuantConfig& config,
-                     const Labels& labels, Calibration* calibration)
+                     const Labels& labels, Calibration* calibration,
+                     const ActivationSource* activation)
     : tensor_(tensor),
       config_(config),
       labels_(labels),
       reason_(tensor.decision.reason),
       calibration_(calibration),
+      activation_source_(activation),
       method_(to_string(config.method)) {
   row_bytes_ = source_row_bytes(tensor);
   width_ = tensor.decision.bit_width;
@@ -168,6 +156,7 @@ void TensorJob::process(size_t index, std::span<const uint8_t> bytes, TrialScrat
     quantize_rows_as(treatment_, rows, spec, tensor_scale_, out, errors_[index], ranges_[index],
                      scratch);
   } else {
+    if (mode_ == Mode::Emit && index == 0) choose_activation();
     quantize_rows_as(treatment_, rows, spec, tensor_scale_, outputs_of(chunk), errors_[index],
                      ranges_[index], scratch);
   }
@@ -433,115 +422,6 @@ TensorJob::Next TensorJob::try_more_bits(double accuracy) {
     begin_pass();
   }
   return Next::Again;
-}
-
-ErrorStats TensorJob::block_error(size_t block) const {
-  ErrorStats error;
-  for (size_t i = 0; i < chunks_.size(); ++i) {
-    if (chunks_[i].block == block) {
-      error.merge(errors_[i]);
-    }
-  }
-  return error;
-}
-
-void TensorJob::fill_header(size_t block, BlockHeader& header) const {
-  const BlockRange& range = blocks_[block].range;
-  header.layer_name = tensor_.info->name;
-  header.shape = tensor_.info->shape;
-  header.dtype = tensor_.info->dtype;
-  header.block_index = static_cast<int32_t>(block);
-  header.row_start = range.row_start;
-  header.row_count = range.row_count;
-  header.num_params = range.row_count * tensor_.view.cols;
-  header.is_diffusion_model = config_.mode == QuantMode::Diffusion;
-  header.modality = labels_.modality;
-  header.component = labels_.component;
-  if (!width_) {
-    header.bit_width = bits_of(tensor_.info->dtype);
-    header.kept_reason = reason_;
-    return;
-  }
-  header.quantized = true;
-  header.bit_width = bits_of(*width_);
-  header.group_size = static_cast<int32_t>(config_.group_size);
-  header.tensor_scale = tensor_scale_;
-  header.method = method_;
-  header.extras = extras(block);
-  if (!block_output_errors_.empty()) {
-    header.output_sqnr_db = static_cast<float>(block_output_errors_[block].sqnr_db());
-  }
-  const ErrorStats error = block_error(block);
-  header.cosine_similarity = static_cast<float>(error.cosine());
-  header.sqnr_db = static_cast<float>(error.sqnr_db());
-  header.max_abs_error = static_cast<float>(error.max_abs_error);
-}
-
-BlockExtras TensorJob::extras(size_t block) const {
-  BlockExtras extras;
-  if (treatment_.view != nullptr) {
-    extras = extras_of(treatment_.view->transform);
-  }
-  extras.act_bits = activation_bits_of(tensor_, config_);
-  if (extras.act_bits != 0) {
-    extras.act_mode = ActMode::Dynamic;
-    extras.act = {ActivationRange()};
-  }
-  if (block > 0) {  // what concerns the whole tensor stands in block 0
-    extras.input_scale.clear();
-    extras.act_bits = 0;
-    extras.act_mode = ActMode::None;
-    extras.act.clear();
-  }
-  return extras;
-}
-
-QuantizedBlock TensorJob::take_block(size_t block) {
-  QuantizedBlock taken = std::move(blocks_[block].data);
-  blocks_[block].data = {};
-  fill_header(block, taken.header);
-  return taken;
-}
-
-QuantizedBlock TensorJob::read_deferred_block(const InputFile& file) const {
-  QuantizedBlock block;
-  fill_header(0, block.header);
-  block.data_size_bytes = tensor_.info->size_bytes;
-  block.data = Buffer(QuantizedBlock::kDataPrefixBytes + block.data_size_bytes);
-  file.read_at(tensor_.info->begin, {block.codes(), block.data_size_bytes});
-  return block;
-}
-
-LayerReport TensorJob::report() const {
-  LayerReport report;
-  report.name = tensor_.info->name;
-  report.component = labels_.component;
-  report.shape = tensor_.info->shape;
-  report.dtype = to_string(tensor_.info->dtype);
-  report.num_params = tensor_.view.rows * tensor_.view.cols;
-  report.source_bytes = static_cast<int64_t>(tensor_.info->size_bytes);
-  report.reason = reason_;
-  if (width_) {
-    report.quant_type = "int" + std::to_string(bits_of(*width_));
-    report.bit_width = bits_of(*width_);
-    report.group_size = static_cast<int>(config_.group_size);
-    report.cosine_similarity = total_.cosine();
-    report.sqnr_db = total_.sqnr_db();
-    report.max_abs_error = total_.max_abs_error;
-    report.method = method_;
-    report.trials = trials_;
-    if (!block_output_errors_.empty()) {
-      OutputError whole;
-      for (const OutputError& block : block_output_errors_) {
-        whole.merge(block);
-      }
-      report.output_sqnr_db = whole.sqnr_db();
-    }
-  } else {
-    report.quant_type = "none";
-    report.bit_width = bits_of(tensor_.info->dtype);
-  }
-  return report;
 }
 
 }  // namespace arrow_quant

@@ -21,6 +21,7 @@
 #include "arrow_quant/io/quantized_block.h"
 #include "arrow_quant/pipeline/calibration.h"
 #include "arrow_quant/pipeline/chunk.h"
+#include "arrow_quant/pipeline/layer_activation.h"
 #include "arrow_quant/pipeline/plan.h"
 #include "arrow_quant/pipeline/result.h"
 #include "arrow_quant/quant/quantize.h"
@@ -39,9 +40,10 @@ class TensorJob {
     std::filesystem::path source;  // for messages
   };
 
-  // Everything passed must outlive the job. calibration: null where it does not cover the tensor.
+  // Everything passed must outlive the job. calibration, activation: null where no calibration data
+  // cover the tensor.
   TensorJob(const PlannedTensor& tensor, const DiffusionQuantConfig& config, const Labels& labels,
-            Calibration* calibration = nullptr);
+            Calibration* calibration = nullptr, const ActivationSource* activation = nullptr);
 
   const PlannedTensor& tensor() const { return tensor_; }
   const std::vector<Chunk>& chunks() const { return chunks_; }
@@ -99,6 +101,8 @@ class TensorJob {
   void begin_pass();
   void begin_kept(std::string reason);
   void fill_header(size_t block, BlockHeader& header) const;
+  void choose_activation();
+  const InputTransform* transform() const;
   BlockExtras extras(size_t block) const;
   ErrorStats block_error(size_t block) const;
   RangeStats range_of_chunks() const;
@@ -130,6 +134,8 @@ class TensorJob {
   std::vector<RangeStats> ranges_;  // of each chunk
 
   Calibration* calibration_;
+  const ActivationSource* activation_source_;
+  std::optional<ActivationChoice> activation_;      // once block 0 is being made
   std::vector<std::vector<float>> column_abs_max_;  // of each chunk, then of all
   std::shared_ptr<const LayerViews> views_;         // once the first chunk is weighed
   // A pointer, since a job can be moved and a flag cannot.

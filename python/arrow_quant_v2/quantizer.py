@@ -73,6 +73,7 @@ class ArrowQuantV2:
 
     def __init__(self, mode: str | None = None) -> None:
         self._mode = None if mode is None else DiffusionQuantConfig(mode=mode).mode
+        self._markov_metrics: dict[str, Any] | None = None
 
     @property
     def mode(self) -> str:
@@ -141,10 +142,11 @@ class ArrowQuantV2:
             more: worst layer, SQNR in dB, bits per weight, every layer, promotions, warnings.
             ``time_aware_applied``, ``spatial_applied`` and ``thermodynamic_applied`` (bool) tell
             whether these mechanisms took part, ``time_aware_reason`` and so on (str) why not, and
-            ``calibration`` whose data were used ("none" or the file). ``allocation`` explains the
-            bits of every layer under a target, and is None without one. With a model also
-            ``model_gate``, the list of what was tried (``step``, ``error_before``,
-            ``error_after``, ``accepted``), and ``refinement``, of the corrections of biases.
+            ``calibration`` whose data were used ("none" or the file). ``markov_validation`` is what
+            `get_markov_metrics` returns. ``allocation`` explains the bits of every layer under a
+            target, and is None without one. With a model also ``model_gate``, the list of what was
+            tried (``step``, ``error_before``, ``error_after``, ``accepted``), and ``refinement``,
+            of the corrections of biases.
 
         Raises
         ------
@@ -298,6 +300,31 @@ class ArrowQuantV2:
             lambda message, done: report(message, 0.2 + 0.8 * done),
         )
 
+    def get_markov_metrics(self) -> dict[str, Any] | None:
+        """Return how far the latest run's activation parameters jump between groups of timesteps.
+
+        A diagnosis (phase 1 of the thermodynamic constraints), which changes no parameter. Turn it
+        on with ``enable_markov_validation``; it needs ``activation_bits`` and calibration data.
+
+        Returns
+        -------
+        dict or None
+            None before any run, and after one in which it took no part. ``score`` (0 … 1, mean over
+            the layers; 1: all groups have the same parameters), ``largest_jump`` (relative, ≥ 0),
+            ``smoothness_threshold``, ``num_violations``, ``violations`` (list of ``layer``,
+            ``boundary`` (between this group and the next, group 0 being the noisiest), ``jump``,
+            ``noise_floor`` (the jump between what two halves of the calibration data give, or
+            None) and ``cause``: "real", "sampling noise" or "unknown"), and ``layers`` (list of
+            ``name``, ``score``, ``largest_jump``).
+
+        Examples
+        --------
+        >>> from arrow_quant_v2 import ArrowQuantV2
+        >>> ArrowQuantV2().get_markov_metrics() is None
+        True
+        """
+        return copy.deepcopy(self._markov_metrics)
+
     def _quantize(
         self,
         model_path: StrPath,
@@ -307,7 +334,7 @@ class ArrowQuantV2:
         cancel: _core.CancelToken | None = None,
         shared: _core.SharedResources | None = None,
     ) -> dict[str, Any]:
-        return _object(
+        result = _object(
             _core.quantize_model(
                 os.fspath(model_path),
                 os.fspath(output_path),
@@ -317,6 +344,8 @@ class ArrowQuantV2:
                 shared,
             )
         )
+        self._markov_metrics = result["markov_validation"]
+        return result
 
     def _validate(
         self,

@@ -16,12 +16,21 @@ import numpy as np
 import pytest
 import torch
 
-from arrow_quant_v2 import ArrowQuantError, ArrowQuantV2, DiffusionQuantConfig
+from arrow_quant_v2 import ArrowQuantError, ArrowQuantV2, DiffusionQuantConfig, load_quantized
 from arrow_quant_v2.calibration import collect
 from tiny import Tensor, tiny_tensors, to_bf16, write_safetensors
 
 Outcome = dict[str, Any]
 CALIBRATION = "calibration data"  # stands for the path of the file that the fixture makes
+MANY_STEPS = "calibration data of many steps"  # the same
+RANGES: dict[str, Any] = {
+    "calibration_path": MANY_STEPS,
+    "activation_bits": 4,
+    "activation_mode": "static",
+}
+VALIDATION = {"enable_markov_validation": True}
+SMOOTHING = {"enable_boundary_smoothing": True}
+TRANSITIONS = {"enable_transition_optimization": True}
 
 
 def bits(outcome: Outcome) -> list[int]:
@@ -38,6 +47,10 @@ def trials(outcome: Outcome) -> list[str]:
 
 def at(key: str) -> Callable[[Outcome], Any]:
     return lambda outcome: outcome.get(key)
+
+
+def activation_steps(outcome: Outcome) -> list[Any]:
+    return [layer["activation_steps"] for layer in outcome["layers"]]
 
 
 class Row(NamedTuple):
@@ -72,6 +85,21 @@ OPTIONS_WITH_EFFECT = {
     ),
     "activation_bits": Row({"activation_bits": 8}, at("files")),
     "activation_mode": Row({"activation_mode": "static"}, at("warnings")),
+    "num_time_groups": Row({"num_time_groups": 1}, at("time_groups"), RANGES),
+    "calibration_samples": Row({"calibration_samples": 4}, activation_steps, RANGES),
+    "smoothness_threshold": Row(
+        {"smoothness_threshold": 0.0}, at("markov_validation"), RANGES | VALIDATION
+    ),
+    "window_size": Row({"window_size": 1}, activation_steps, RANGES | SMOOTHING),
+    "interpolation": Row({"interpolation": "cubic"}, activation_steps, RANGES | SMOOTHING),
+    "markov_weight": Row({"markov_weight": 50.0}, activation_steps, RANGES | TRANSITIONS),
+    "entropy_weight": Row({"entropy_weight": 5.0}, activation_steps, RANGES | TRANSITIONS),
+    "learning_rate": Row({"learning_rate": 0.1}, activation_steps, RANGES | TRANSITIONS),
+    "max_iterations": Row({"max_iterations": 0}, activation_steps, RANGES | TRANSITIONS),
+    "convergence_threshold": Row(
+        {"convergence_threshold": 0.9}, activation_steps, RANGES | TRANSITIONS
+    ),
+    "beta_schedule": Row({"beta_schedule": "cosine"}, at("time_groups"), RANGES),
     "quality": Row({"quality": "high"}, at("warnings")),
     "mode": Row({"mode": "base"}, bits, {"components": ["transformer"]}),
     "method": Row({"method": "rtn"}, at("cosine_similarity")),
@@ -93,18 +121,7 @@ OPTIONS_WITHOUT_EFFECT: dict[str, tuple[Any, dict[str, Any]]] = {
     "num_threads": (3, {}),
     "enable_streaming": (True, {}),
     "max_memory_limit_mb": (2048, {"enable_streaming": True}),
-    "num_time_groups": (20, {}),
-    "calibration_samples": (4, {}),
-    "smoothness_threshold": (0.5, {"enable_markov_validation": True}),
     "log_violations": (False, {"enable_markov_validation": True}),
-    "window_size": (9, {"enable_boundary_smoothing": True}),
-    "interpolation": ("cubic", {"enable_boundary_smoothing": True}),
-    "markov_weight": (0.5, {"enable_transition_optimization": True}),
-    "entropy_weight": (0.5, {"enable_transition_optimization": True}),
-    "learning_rate": (0.5, {"enable_transition_optimization": True}),
-    "max_iterations": (5, {"enable_transition_optimization": True}),
-    "convergence_threshold": (0.5, {"enable_transition_optimization": True}),
-    "beta_schedule": ("cosine", {"enable_transition_optimization": True}),
 }
 
 
@@ -162,6 +179,27 @@ def calibration_data(folder: Path) -> Path:
     return path
 
 
+def data_of_many_steps(folder: Path) -> Path:
+    """Of the layer fc1: inputs that spread more at noisier steps."""
+    block = torch.nn.Module()
+    block.mlp = torch.nn.Module()
+    block.mlp.fc1 = torch.nn.Linear(128, 256, bias=False)
+    net = torch.nn.Module()
+    net.blocks = torch.nn.ModuleList([block])
+    net.forward = lambda x, timestep: block.mlp.fc1(x)
+    generator = torch.Generator().manual_seed(0)
+    calls = [
+        {"x": torch.randn(8, 16, 128, generator=generator) * (1 + t / 200), "timestep": float(t)}
+        for t in range(950, 0, -100)
+    ]
+    path = folder / "many-steps.parquet"
+    collect(net, calls, out=path, keep_inputs=False, resume=False)
+    return path
+
+
+CALIBRATIONS = {CALIBRATION: calibration_data, MANY_STEPS: data_of_many_steps}
+
+
 def lines_of_files(output: Path) -> Iterator[str]:
     for path in sorted(output.rglob("*")):
         if path.is_file():
@@ -172,8 +210,8 @@ def lines_of_files(output: Path) -> Iterator[str]:
 def outcome_of(pipeline: Path, name: str, options: dict[str, Any]) -> Outcome:
     """The result without what no two runs share; {"error": its code} of a run that failed."""
     chosen = dict(options)
-    if chosen.get("calibration_path") == CALIBRATION:
-        chosen["calibration_path"] = str(calibration_data(pipeline.parent))
+    if make_data := CALIBRATIONS.get(chosen.get("calibration_path", "")):
+        chosen["calibration_path"] = str(make_data(pipeline.parent))
     output = pipeline.parent / name / chosen.pop("output", "out")
     taken = pipeline.parent / name / "taken"
     taken.mkdir(parents=True)
@@ -188,6 +226,9 @@ def outcome_of(pipeline: Path, name: str, options: dict[str, Any]) -> Outcome:
         del result[key]
     result["parts"] = len(list(output.rglob("*.parquet")))
     result["files"] = list(lines_of_files(output))
+    with load_quantized(output) as model:
+        names = sorted({tensor.component for tensor in model.values()})
+        result["time_groups"] = [repr(model.time_groups(name)) for name in names]
     return result
 
 

@@ -1,0 +1,16 @@
+// What the blocks of a tensor have beside codes, from how the tensor is treated.
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "arrow_quant/io/block_extras.h"
+#include "arrow_quant/quant/input_transform.h"
+
+namespace arrow_quant {
+
+// Of block number `block`. transform: null: none. act_bits: 0: the inputs stay as they are.
+BlockExtras tensor_extras(const InputTransform* transform, int act_bits, ActMode mode,
+                          const std::vector<ActivationRange>& act, size_t block);
+
+}  // namespace arrow_quant
