@@ -135,7 +135,8 @@ struct Grid {
   VF offset;
 };
 
-// The weighted loss of a grid, and the least squares solution for its codes.
+// The weighted loss of a grid, and the least squares solution for its codes, in which each error
+// counts with its own size once more.
 struct FitRound {
   VF loss;
   Grid next;
@@ -152,14 +153,15 @@ HWY_INLINE FitRound fit_round(const WeightedFit& fit, size_t lane, const Grid& p
     const VF importance = hn::Set(df, fit.importance[c]);
     VF code;
     const VF d = hn::Sub(w, nearest_weight(w, p.scale, inverse, p.offset, highest, code));
-    const VF weighted = hn::Mul(importance, d);
+    const VF weight = hn::Mul(importance, hn::Abs(d));
+    const VF weighted = hn::Mul(weight, d);
     loss = hn::Add(loss, hn::Mul(weighted, d));
     dq = hn::Add(dq, hn::Mul(weighted, code));
     d1 = hn::Add(d1, weighted);
-    const VF iq = hn::Mul(importance, code);
-    qq = hn::Add(qq, hn::Mul(iq, code));
-    q1 = hn::Add(q1, iq);
-    total = hn::Add(total, importance);
+    const VF wq = hn::Mul(weight, code);
+    qq = hn::Add(qq, hn::Mul(wq, code));
+    q1 = hn::Add(q1, wq);
+    total = hn::Add(total, weight);
   }
   const VF squares = hn::Mul(qq, total);
   const VF determinant = hn::Sub(squares, hn::Mul(q1, q1));

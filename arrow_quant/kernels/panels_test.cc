@@ -136,7 +136,7 @@ TEST_P(PanelsTest, ASweepPassesEachErrorOnToTheColumnsBeforeIt) {
   }
 }
 
-// Σ importance · (w − nearest)² of each lane, in double.
+// Σ importance · |w − nearest|³ of each lane, in double.
 std::vector<double> losses(const std::vector<float>& w, const std::vector<float>& importance,
                            const std::vector<float>& scales, const std::vector<float>& offsets,
                            int bits) {
@@ -146,7 +146,7 @@ std::vector<double> losses(const std::vector<float>& w, const std::vector<float>
     const double t = (static_cast<double>(w[i]) - offsets[lane]) / scales[lane];
     const double code = std::nearbyint(std::clamp(t, 0.0, double((1 << bits) - 1)));
     const double d = static_cast<double>(w[i]) - (scales[lane] * code + offsets[lane]);
-    sums[lane] += importance[i / kPanelRows] * d * d;
+    sums[lane] += importance[i / kPanelRows] * d * d * std::abs(d);
   }
   return sums;
 }

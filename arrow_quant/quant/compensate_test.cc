@@ -93,7 +93,7 @@ double weighted_error(const std::vector<float>& power, const std::vector<float>&
   double total = 0;
   for (size_t i = 0; i < w.size(); ++i) {
     const double e = static_cast<double>(w[i]) - restored[i];
-    total += power[i % power.size()] * e * e;
+    total += power[i % power.size()] * e * e * std::abs(e);
   }
   return total;
 }
