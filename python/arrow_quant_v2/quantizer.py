@@ -145,8 +145,8 @@ class ArrowQuantV2:
             ``calibration`` whose data were used ("none" or the file). ``markov_validation`` is what
             `get_markov_metrics` returns. ``allocation`` explains the bits of every layer under a
             target, and is None without one. With a model also ``model_gate``, the list of what was
-            tried (``step``, ``error_before``, ``error_after``, ``accepted``), and ``refinement``,
-            of the corrections of biases.
+            tried (``step``, ``error_before``, ``error_after``, ``standard_error`` of their ratio,
+            ``accepted``), and ``refinement``, of the corrections of biases.
 
         Raises
         ------

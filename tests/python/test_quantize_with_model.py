@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -20,6 +21,7 @@ from arrow_quant_v2 import (  # noqa: E402
 from arrow_quant_v2.calibration import collect  # noqa: E402
 from arrow_quant_v2.torch import load_model  # noqa: E402
 from arrow_quant_v2.with_model.gate import Gate  # noqa: E402
+from arrow_quant_v2.with_model.judgement import Judgement  # noqa: E402
 
 SHAPE = (12, 128)
 
@@ -65,7 +67,9 @@ def test_each_step_is_listed_with_both_errors(made: tuple[Path, dict[str, Any]])
     assert {"leave out compensation", "leave out the calibration data"} <= set(names)
     assert any(name.startswith("correct biases, 1 group") for name in names)
     for step in steps:
-        assert step["accepted"] == (step["error_after"] < 0.995 * step["error_before"])
+        gain = step["error_before"] - step["error_after"]
+        needed = max(0.005 * step["error_before"], 2 * step["standard_error"])
+        assert gain > needed if step["accepted"] else gain < 2 * needed
     errors = [step["error_after"] for step in steps if step["accepted"]]
     assert errors == sorted(errors, reverse=True)
 
@@ -110,12 +114,13 @@ class Taste:
     def __init__(self, compensated: Any) -> None:
         self._compensated = [block.down.codes for block in compensated.blocks]
 
-    def error(self, model: Any) -> float:
+    def judge(self, model: Any) -> Judgement:
         first, second = (
             bool(torch.equal(block.down.codes, codes))
             for block, codes in zip(model.blocks, self._compensated, strict=True)
         )
-        return 1 + 0.2 * first - 0.5 * second
+        error = 1 + 0.2 * first - 0.5 * second
+        return Judgement(error, np.full(10, error / 10))
 
 
 def test_compensation_is_left_out_of_blocks_that_are_better_without(
@@ -138,6 +143,30 @@ def test_compensation_is_left_out_of_blocks_that_are_better_without(
     methods = {layer["name"]: layer["method"] for layer in best.result["layers"]}
     assert "gptq" not in methods["blocks.0.up.weight"] + methods["blocks.0.down.weight"]
     assert "gptq" in methods["blocks.1.down.weight"]
+
+
+ODD = np.array([1.0, 0.0] * 4)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "better"),
+    [
+        (np.full(8, 1.0), np.full(8, 0.9), True),
+        (np.full(8, 1.0), np.full(8, 0.999), False),  # too little
+        (np.full(8, 1.0), 0.95 - 0.04 * ODD, True),
+        (np.full(8, 1.0), 1.0 - 0.04 * (3 * ODD - 1), False),  # not sure
+        (np.full(2, 1.0), np.array([0.9, 0.8]), False),  # too few
+        (np.full(1, 1.0), np.full(1, 0.5), False),
+        (np.full(8, np.inf), np.full(8, 0.9), True),
+        (np.full(8, 1.0), np.full(8, np.nan), False),
+        (np.zeros(0), np.zeros(0), False),
+    ],
+)
+def test_an_error_is_lower_if_it_is_surely_so(before: Any, after: Any, better: bool) -> None:
+    def judged(parts: Any) -> Judgement:
+        return Judgement(float(parts.sum()) if len(parts) else float("nan"), parts)
+
+    assert judged(after).is_better_than(judged(before)) == better
 
 
 def test_a_finished_output_is_replaced_only_if_asked(folder: Path, tmp_path: Path) -> None:

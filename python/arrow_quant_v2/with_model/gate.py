@@ -16,10 +16,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from arrow_quant_v2._core import DiffusionQuantConfig
+from arrow_quant_v2._core import DiffusionQuantConfig, ThermodynamicConfig
 from arrow_quant_v2.with_model.judge import Judge
+from arrow_quant_v2.with_model.judgement import Judgement, step_of_gate
 from arrow_quant_v2.with_model.quantized_copy import QuantizedCopy
-from arrow_quant_v2.with_model.refinement import LEAST_GAIN
+
+# Of each feature: the key of results that tells whether it took part, its name in words, and the
+# options that leave it out.
+_FEATURES: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("spatial_applied", "transforms of inputs", {"enable_spatial": False}),
+    ("thermodynamic_applied", "constraints over time", {"thermodynamic": ThermodynamicConfig()}),
+    ("time_aware_applied", "groups of timesteps", {"enable_time_aware": False}),
+)
 
 Quantize = Callable[[Path, DiffusionQuantConfig, bool], dict[str, Any]]
 
@@ -37,7 +45,7 @@ class Variant:
     result : dict
         Of the quantization.
     copy : QuantizedCopy
-    error : float
+    judgement : Judgement
         On held-out trajectories.
     """
 
@@ -46,7 +54,7 @@ class Variant:
     path: Path
     result: dict[str, Any]
     copy: QuantizedCopy
-    error: float
+    judgement: Judgement
 
 
 class Gate:
@@ -55,7 +63,8 @@ class Gate:
     Attributes
     ----------
     steps : list of dict
-        What was tried: ``step``, ``error_before``, ``error_after``, ``accepted``.
+        What was tried: ``step``, ``error_before``, ``error_after``, ``standard_error`` of
+        their difference, ``accepted``.
     """
 
     def __init__(
@@ -83,9 +92,10 @@ class Gate:
             return best
         if any("gptq" in layer["method"] for layer in best.result["layers"]):
             best = self._without_compensation(best)
-        if best.result["spatial_applied"]:
-            plain = self._variant(_with(best.config, enable_spatial=False), with_data=True)
-            best = self._better(best, plain, "leave out smoothing and rotation")
+        for applied, words, options in _FEATURES:
+            if best.result[applied]:
+                plain = self._variant(_with(best.config, **options), with_data=True)
+                best = self._better(best, plain, f"leave out {words}")
         if any(layer["trials"] for layer in best.result["layers"]):
             best = self._better(
                 best, self._variant(config, with_data=False), "leave out the calibration data"
@@ -110,13 +120,13 @@ class Gate:
         """Go through the blocks in forward order, and find those that are better without it."""
         blocks = blocks_of(first.result["layers"], first.copy)
         left_out: list[str] = []
-        error = first.error
+        best = first.judgement
         for block, layers in blocks.items():
             first.copy.exchange(plain.copy, layers)
-            after = self._judge.error(first.copy.model)
-            accepted = self._note(f"leave compensation out of {block}", error, after)
+            after = self._judge.judge(first.copy.model)
+            accepted = self._note(f"leave compensation out of {block}", best, after)
             if accepted:
-                error = after
+                best = after
                 left_out.append(block)
             else:
                 first.copy.exchange(plain.copy, layers)
@@ -129,17 +139,15 @@ class Gate:
         path = self._work / f"model-{self._made}"
         result = self._quantize(path, config, with_data)
         quantized = QuantizedCopy(self._model, path, self._component)
-        error = self._judge.error(quantized.model)
-        return Variant(config, with_data, path, result, quantized, error)
+        judgement = self._judge.judge(quantized.model)
+        return Variant(config, with_data, path, result, quantized, judgement)
 
     def _better(self, best: Variant, other: Variant, step: str) -> Variant:
-        return other if self._note(step, best.error, other.error) else best
+        return other if self._note(step, best.judgement, other.judgement) else best
 
-    def _note(self, step: str, before: float, after: float) -> bool:
-        accepted = after < before * (1 - LEAST_GAIN)
-        self.steps.append(
-            {"step": step, "error_before": before, "error_after": after, "accepted": accepted}
-        )
+    def _note(self, step: str, before: Judgement, after: Judgement) -> bool:
+        accepted = after.is_better_than(before)
+        self.steps.append(step_of_gate(step, before, after, accepted))
         return accepted
 
 

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from arrow_quant_v2.with_model.calls import ModelCalls, PlacedCall
+from arrow_quant_v2.with_model.judgement import Judgement
+from arrow_quant_v2.with_model.step_sums import StepSums, sum_of_squares
 
 MAX_CACHED_BYTES = 512 << 20
 
@@ -50,13 +52,9 @@ class Judge:
             return "divergence of the masked tokens' distributions, in nats"
         return "mean square error of the prediction, over its mean square"
 
-    def error(self, quantized: Any) -> float:
-        """Return the mean over steps; infinite where a prediction is not finite."""
-        return mean_over_steps(self.errors_of(self.sums(quantized)))
-
-    def errors_of(self, sums: StepSums) -> Floats:
-        """Return the error of each step; NaN where no sample of it is judged."""
-        return sums.of_tokens if self.calls.kind == "masked_fraction" else sums.relative
+    def judge(self, quantized: Any) -> Judgement:
+        """Return the error, the mean over steps; infinite where a prediction is not finite."""
+        return self.sums(quantized).judgement(self.calls.kind == "masked_fraction")
 
     def sums(self, quantized: Any) -> StepSums:
         """Return what the errors are made of, step by step."""
@@ -92,8 +90,8 @@ class Judge:
             return False  # an argument has other axes
         if alone.shape != exact.shape:
             return False
-        difference = _sum_of_squares(alone - exact)
-        return difference <= 1e-6 * _sum_of_squares(exact)
+        difference = sum_of_squares(alone - exact)
+        return difference <= 1e-6 * sum_of_squares(exact)
 
     def judged(self) -> Iterator[tuple[int, PlacedCall, Tensor]]:
         """Return number, call and positions of the batch, where there is something to judge."""
@@ -115,63 +113,6 @@ class Judge:
         return exact
 
 
-class StepSums:
-    """Sums over the samples of each step; of masked text, over the masked tokens alone.
-
-    Attributes
-    ----------
-    error, power : ndarray of float64, [steps]
-        Σ (q − p)² and Σ p². Of masked text p and q are logits less their mean.
-    values : ndarray of int64, [steps]
-        How many numbers these are sums of.
-    divergence : ndarray of float64, [steps]
-        Of masked text: Σ KL(p ‖ q), in nats.
-    tokens : ndarray of int64, [steps]
-        How many tokens that is a sum of.
-    samples : ndarray of int64, [steps]
-    """
-
-    def __init__(self, steps: int) -> None:
-        self.error = np.zeros(steps)
-        self.power = np.zeros(steps)
-        self.values = np.zeros(steps, np.int64)
-        self.divergence = np.zeros(steps)
-        self.tokens = np.zeros(steps, np.int64)
-        self.samples = np.zeros(steps, np.int64)
-
-    @property
-    def relative(self) -> Floats:
-        """The error of each step over its power; NaN where there was no sample."""
-        with np.errstate(invalid="ignore", divide="ignore"):
-            ratio = np.where(self.error == 0, 0.0, self.error / self.power)
-        return _seen(ratio, self.values)
-
-    @property
-    def of_tokens(self) -> Floats:
-        """The mean divergence of each step; NaN where no token was masked."""
-        return _seen(self.divergence / np.maximum(self.tokens, 1), self.tokens)
-
-    def add(self, step: int, exact: Tensor, other: Tensor, masked: Tensor | None) -> None:
-        """Add predictions [samples, …] of a step; with masks [samples, tokens], logits."""
-        exact, other = exact.float(), other.float()
-        self.samples[step] += len(exact)
-        if masked is not None:
-            masked = masked.to(exact.device)
-            p, q = (torch.log_softmax(logits[masked].double(), -1) for logits in (exact, other))
-            self.divergence[step] += float((p.exp() * (p - q)).sum())
-            self.tokens[step] += len(p)
-            exact, other = (logits - logits.mean(-1, keepdim=True) for logits in (p, q))
-        self.error[step] += _sum_of_squares(other - exact)
-        self.power[step] += _sum_of_squares(exact)
-        self.values[step] += exact.numel()
-
-
-def mean_over_steps(values: Floats) -> float:
-    """Return the mean of what is known; NaN where nothing is."""
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else float("nan")
-
-
 @contextmanager
 def evaluating(model: Any) -> Iterator[None]:
     """Let a model run without gradients and in evaluation mode, and put its mode back."""
@@ -183,12 +124,3 @@ def evaluating(model: Any) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
-
-
-def _sum_of_squares(values: Tensor) -> float:
-    return float(values.square().sum(dtype=torch.float64))
-
-
-def _seen(values: Floats, count: NDArray[np.int64]) -> Floats:
-    """Return values; NaN where nothing was counted, infinite where a sum was not finite."""
-    return np.where(count > 0, np.where(np.isnan(values), np.inf, values), np.nan)

@@ -242,7 +242,7 @@ def _result(
         )
     refined = [
         {"step": f"correct biases, {tried['name']}"}
-        | {key: tried[key] for key in ("error_before", "error_after", "accepted")}
+        | {k: v for k, v in tried.items() if k not in ("name", "groups", "bits_per_weight")}
         for tried in refinement["candidates"]
     ]
     result["model_gate"] = steps + refined

@@ -18,6 +18,7 @@ from arrow_quant_v2.with_model.bias_estimate import LayerShift, estimate_shifts
 from arrow_quant_v2.with_model.bias_tables import Tables, bias_tables, bytes_of
 from arrow_quant_v2.with_model.calls import ModelCalls
 from arrow_quant_v2.with_model.judge import Judge
+from arrow_quant_v2.with_model.judgement import LEAST_GAIN, Judgement, step_of_gate
 from arrow_quant_v2.with_model.quantized_copy import QuantizedCopy
 from arrow_quant_v2.with_model.time_grouping import (
     Begins,
@@ -27,7 +28,6 @@ from arrow_quant_v2.with_model.time_grouping import (
     uniform_begins,
 )
 
-LEAST_GAIN = 0.005  # of the error, for a step to be taken
 MIDDLE_GROUPS = 5
 
 Progress = Callable[[str, float], object]
@@ -43,13 +43,14 @@ class Candidate:
     tables : dict of str to ndarray of float16, [groups or 1, out]
     groups : TimeGroups or None
         None: none of the tables has several groups.
-    error : float
+    judgement : Judgement or None
+        None before it was tried.
     """
 
     name: str
     tables: Tables
     groups: TimeGroups | None
-    error: float = math.nan
+    judgement: Judgement | None = None
 
     @property
     def num_groups(self) -> int:
@@ -75,14 +76,14 @@ class Refinement:
         quantized = self._quantized
         reason = self._obstacle()
         best: Candidate | None = None
-        before = after = math.nan
+        before = after = Judgement(math.nan, np.zeros(0))
         if not reason:
             self._progress("measuring the error without corrections", 0.0)
             quantized.with_stored_biases()
-            before = after = self._judge.error(quantized.model)
+            before = after = self._judge.judge(quantized.model)
             best = self._best(before, num_time_groups)
-            after = before if best is None else best.error
-            reason = "" if best else self._why_none(before)
+            after = before if best is None or best.judgement is None else best.judgement
+            reason = "" if best else self._why_none(before.error)
         quantized.with_stored_biases()
         if best is not None:
             self._write(best, out)
@@ -95,8 +96,8 @@ class Refinement:
             "reason": reason,
             "groups": 0 if best is None else best.num_groups,
             "corrected_layers": 0 if best is None else len(best.tables),
-            "error_before": _known(before),
-            "error_after": _known(after),
+            "error_before": _known(before.error),
+            "error_after": _known(after.error),
             "error_words": self._judge.words,
             "candidates": self._tried,
             "bits_per_weight_before": quantized.bits_per_weight,
@@ -115,25 +116,27 @@ class Refinement:
             )
         return ""
 
-    def _best(self, before: float, num_time_groups: int) -> Candidate | None:
+    def _best(self, before: Judgement, num_time_groups: int) -> Candidate | None:
         """Try candidates, those with fewer groups first, and return the best, if it helps."""
         shifts = self._estimate(from_outputs=False)
         best, best_begins = None, [0]
-        error = before
+        so_far = before
         groupings = self._groupings(shifts, num_time_groups)
         for number, begins in enumerate(groupings):
             self._progress("trying corrections", 0.4 + 0.2 * number / len(groupings))
             candidate = self._candidate(shifts, begins)
-            if self._try(candidate, error):
-                best, best_begins, error = candidate, begins, candidate.error
+            if self._try(candidate, so_far):
+                best, best_begins = candidate, begins
+                so_far = candidate.judgement or so_far
         others = self._estimate(from_outputs=True)
         candidate = self._candidate(others, best_begins, name="from outputs")
-        if self._try(candidate, error):
-            best, shifts, error = candidate, others, candidate.error
+        if self._try(candidate, so_far):
+            best, shifts = candidate, others
+            so_far = candidate.judgement or so_far
         # Half of it errs half as much, where an estimate is uncertain.
         self._progress("trying corrections", 0.9)
         half = self._candidate(shifts, best_begins, 0.5, "halved")
-        return half if self._try(half, error) else best
+        return half if self._try(half, so_far) else best
 
     def _estimate(self, from_outputs: bool) -> dict[str, LayerShift]:
         start = 0.6 if from_outputs else 0.1
@@ -180,32 +183,25 @@ class Refinement:
         name = f"{count} group{'s' if count > 1 else ''}" + (f", {name}" if name else "")
         return Candidate(name, tables, groups)
 
-    def _try(self, candidate: Candidate, best: float) -> bool:
+    def _try(self, candidate: Candidate, best: Judgement) -> bool:
         """Measure a candidate, note it, and return whether it is better than the best so far."""
         if any(candidate.name == tried["name"] for tried in self._tried):
             return False  # more groups, for which there was no room
         self._quantized.with_biases(candidate.tables, candidate.groups)
-        candidate.error = self._judge.error(self._quantized.model)
-        accepted = candidate.error < best * (1 - LEAST_GAIN)
+        judgement = candidate.judgement = self._judge.judge(self._quantized.model)
+        accepted = judgement.is_better_than(best)
         added = bytes_of(candidate.tables) - self._quantized.stored_bias_bytes
-        self._tried.append(
-            {
-                "name": candidate.name,
-                "groups": candidate.num_groups,
-                "error_before": _known(best),
-                "error_after": _known(candidate.error),
-                "accepted": accepted,
-                "bits_per_weight": self._quantized.bits_per_weight
-                + 8 * added / self._quantized.num_weights,
-            }
-        )
+        bits = self._quantized.bits_per_weight + 8 * added / self._quantized.num_weights
+        described = {"groups": candidate.num_groups, "bits_per_weight": bits}
+        entry = step_of_gate(candidate.name, best, judgement, accepted) | described
+        self._tried.append({"name": entry.pop("step")} | entry)
         return accepted
 
     def _why_none(self, before: float) -> str:
-        least = min((t["error_after"] or math.inf for t in self._tried), default=math.inf)
+        least = min(tried["error_after"] for tried in self._tried)
         return (
-            f"no correction lowers the held-out error by {LEAST_GAIN:.1%}: it is {before:.4g} "
-            f"without, and {least:.4g} with the best of {len(self._tried)}"
+            f"no correction lowers the held-out error surely, and by {LEAST_GAIN:.1%}: it is "
+            f"{before:.4g} without, and {least:.4g} with the best of {len(self._tried)}"
         )
 
     def _write(self, best: Candidate, out: Path) -> None:

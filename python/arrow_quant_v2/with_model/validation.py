@@ -13,7 +13,7 @@ import torch
 
 from arrow_quant_v2.errors import ConfigurationError
 from arrow_quant_v2.with_model.calls import CallOptions, Inputs, ModelCalls, model_calls
-from arrow_quant_v2.with_model.judge import Judge, StepSums, evaluating, mean_over_steps
+from arrow_quant_v2.with_model.judge import Judge, evaluating
 from arrow_quant_v2.with_model.layer_outputs import output_errors
 from arrow_quant_v2.with_model.path_kl import (
     noise_per_prediction,
@@ -24,6 +24,7 @@ from arrow_quant_v2.with_model.path_kl import (
 )
 from arrow_quant_v2.with_model.prediction import prediction_of
 from arrow_quant_v2.with_model.quantized_copy import QuantizedCopy
+from arrow_quant_v2.with_model.step_sums import StepSums, mean_over_steps
 from arrow_quant_v2.with_model.time_grouping import begins_of, uniform_begins
 
 GROUPS = 5  # of steps, where the model has none
