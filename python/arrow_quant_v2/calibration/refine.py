@@ -34,9 +34,9 @@ def refine(
     The model and its quantized twin run side by side. In the order of the forward pass each
     quantized layer gets what its output lacks on average, so that the layers after it are judged by
     inputs as they will be. What was found is kept as one correction for all times, or one per group
-    of timesteps, if the predictions on held-out trajectories gain at least 0.5 % and twice the
-    standard error; more groups only if they gain that much again. All corrections together take at
-    most 0.1 bit per weight.
+    of timesteps, if the predictions on held-out trajectories gain at least 0.5 %, and more than
+    twice the standard error; more groups only if they gain that much again. All corrections take at
+    most 0.1 bit per weight together.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def refine(
         timesteps, 0 where nothing was accepted), ``corrected_layers``, ``error_before`` and
         ``error_after`` (on held-out trajectories, the mean over steps; ``error_words`` says of
         what), ``candidates`` (list of dict: ``name``, ``groups``, ``error_before``,
-        ``error_after``, ``standard_error`` of their difference, ``accepted``,
+        ``error_after``, ``standard_error`` of their relative difference, ``accepted``,
         ``bits_per_weight``), ``bits_per_weight_before`` and ``bits_per_weight_after`` (stored bits
         of the quantized tensors), ``num_trajectories``, ``held_out_trajectories``.
 

@@ -64,7 +64,7 @@ class Gate:
     ----------
     steps : list of dict
         What was tried: ``step``, ``error_before``, ``error_after``, ``standard_error`` of
-        their difference, ``accepted``.
+        their relative difference, ``accepted``.
     """
 
     def __init__(

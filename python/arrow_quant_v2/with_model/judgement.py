@@ -28,25 +28,36 @@ class Judgement:
     parts: NDArray[np.float64]
 
     def uncertainty(self, other: Judgement) -> float:
-        """Return the standard error of the difference to another model's, on the same samples.
+        """Return the standard error of the relative difference to another model's error.
 
-        Infinite where it cannot be told.
+        That of the mean logarithm of the ratio, over samples and steps; infinite where it cannot be
+        told.
         """
-        if len(self.parts) < 2 or not (math.isfinite(self.error) and math.isfinite(other.error)):
-            return math.inf
-        difference = self.parts - other.parts
-        return float(np.sqrt(len(difference)) * difference.std(ddof=1))
+        ratios = self._log_ratios(other)
+        return float(ratios.std(ddof=1) / np.sqrt(len(ratios))) if len(ratios) > 1 else math.inf
 
     def is_better_than(self, other: Judgement) -> bool:
-        """Return whether it is lower by 0.5 %, and by twice the standard error.
+        """Return whether it is lower by 0.5 %, and surely lower for most samples and steps.
 
-        By more where there are few samples and steps, in the manner of Student's t.
+        Surely: by twice the standard error, and by more where there are few samples and steps, in
+        the manner of Student's t.
         """
         if not math.isfinite(self.error) or not math.isfinite(other.error):
             return math.isfinite(self.error) and math.isinf(other.error)
-        few = 6 / max(1, len(self.parts) - 1)
-        gain = other.error - self.error
-        return gain > LEAST_GAIN * other.error and gain > (2 + few) * self.uncertainty(other)
+        ratios = self._log_ratios(other)
+        if len(ratios) < 2 or self.error >= other.error * (1 - LEAST_GAIN):
+            return False
+        sure = 2 + 6 / (len(ratios) - 1)
+        return bool(-ratios.mean() > sure * self.uncertainty(other))
+
+    def _log_ratios(self, other: Judgement) -> NDArray[np.float64]:
+        """Return ln(own / other's) of each sample and step; empty where there are none."""
+        both = math.isfinite(self.error) and math.isfinite(other.error)
+        if not both or len(self.parts) != len(other.parts):
+            return np.zeros(0)
+        least = 1e-9 * max(self.error, other.error, 1e-300)
+        ratios: NDArray[np.float64] = np.log((self.parts + least) / (other.parts + least))
+        return ratios
 
 
 def step_of_gate(
