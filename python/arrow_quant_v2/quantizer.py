@@ -8,35 +8,19 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pyarrow as pa
 
 from arrow_quant_v2 import _core
 from arrow_quant_v2._core import DiffusionQuantConfig
+from arrow_quant_v2.arrow_tables import ArrowTable
 from arrow_quant_v2.errors import ConfigurationError, ModelNotFoundError
 
 StrPath = str | os.PathLike[str]
 ProgressCallback = Callable[[str, float], object]
 
 _log = logging.getLogger("arrow_quant_v2")
-
-
-class ArrowStream(Protocol):
-    """A table of any library: pyarrow, polars, DuckDB, nanoarrow and others."""
-
-    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
-
-
-class ArrowArray(Protocol):
-    """A record batch of any library."""
-
-    def __arrow_c_array__(
-        self, requested_schema: object | None = None
-    ) -> tuple[object, object]: ...
-
-
-ArrowTable = ArrowStream | ArrowArray
 
 
 class ArrowQuantV2:
@@ -169,7 +153,7 @@ class ArrowQuantV2:
         require("torch", "Quantizing with a model")
         from arrow_quant_v2.with_model.quantization import quantize_with_model
 
-        return quantize_with_model(
+        result = quantize_with_model(
             self._quantize,
             model,
             Path(model_path),
@@ -178,6 +162,8 @@ class ArrowQuantV2:
             inputs,
             progress_callback or (lambda message, fraction: None),
         )
+        self._markov_metrics = result["markov_validation"]
+        return result
 
     def quantize_from_safetensors(
         self,
