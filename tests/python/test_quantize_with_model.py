@@ -92,6 +92,18 @@ def test_the_result_is_that_of_the_finished_model(made: tuple[Path, dict[str, An
     assert result["calibration"] == "collected from inputs"
 
 
+def test_only_models_whose_inputs_are_quantized_alike_are_compared(
+    folder: Path, tmp_path: Path
+) -> None:
+    given = nets.calls(SHAPE, 8)
+    chosen = {"bit_width": 4, "activation_bits": 8, "activation_mode": "static"}
+    result = quantize(folder, tmp_path / "out", given, **chosen)
+    assert "leave out the calibration data" not in [s["step"] for s in result["model_gate"]]
+    with load_quantized(tmp_path / "out") as source:
+        modes = {t.activation.mode for t in source.values() if t.activation is not None}
+    assert modes == {"static"}
+
+
 def test_nothing_else_is_left_behind(made: tuple[Path, dict[str, Any]], folder: Path) -> None:
     assert [entry.name for entry in made[0].parent.iterdir()] == ["out"]
     assert {entry.name for entry in folder.iterdir()} == {"model.safetensors"}

@@ -97,9 +97,10 @@ class Gate:
                 plain = self._variant(_with(best.config, **options), with_data=True)
                 best = self._better(best, plain, f"leave out {words}")
         if any(layer["trials"] for layer in best.result["layers"]):
-            best = self._better(
-                best, self._variant(config, with_data=False), "leave out the calibration data"
-            )
+            plain = self._variant(config, with_data=False)
+            # Static ranges of inputs need data: without, nothing would be quantized but weights.
+            if plain.copy.quantized_inputs == best.copy.quantized_inputs:
+                best = self._better(best, plain, "leave out the calibration data")
         return best
 
     def _without_compensation(self, first: Variant) -> Variant:

@@ -37,18 +37,18 @@ class Judgement:
         return float(ratios.std(ddof=1) / np.sqrt(len(ratios))) if len(ratios) > 1 else math.inf
 
     def is_better_than(self, other: Judgement) -> bool:
-        """Return whether it is lower by 0.5 %, and surely lower for most samples and steps.
+        """Return whether it is lower by 0.5 %, and surely so.
 
-        Surely: by twice the standard error, and by more where there are few samples and steps, in
-        the manner of Student's t.
+        Surely: the mean of what samples and steps gain is more than twice its standard error, or
+        that of the logarithms of their ratios is; more where there are few, in the manner of
+        Student's t.
         """
         if not math.isfinite(self.error) or not math.isfinite(other.error):
             return math.isfinite(self.error) and math.isinf(other.error)
         ratios = self._log_ratios(other)
         if len(ratios) < 2 or self.error >= other.error * (1 - LEAST_GAIN):
             return False
-        sure = 2 + 6 / (len(ratios) - 1)
-        return bool(-ratios.mean() > sure * self.uncertainty(other))
+        return _is_sure(-ratios) or _is_sure(other.parts - self.parts)
 
     def _log_ratios(self, other: Judgement) -> NDArray[np.float64]:
         """Return ln(own / other's) of each sample and step; empty where there are none."""
@@ -58,6 +58,12 @@ class Judgement:
         least = 1e-9 * max(self.error, other.error, 1e-300)
         ratios: NDArray[np.float64] = np.log((self.parts + least) / (other.parts + least))
         return ratios
+
+
+def _is_sure(gains: NDArray[np.float64]) -> bool:
+    """Return whether the mean is above 0 by more than chance."""
+    error = float(gains.std(ddof=1)) / math.sqrt(len(gains))
+    return bool(gains.mean() > (2 + 6 / (len(gains) - 1)) * error)
 
 
 def step_of_gate(

@@ -87,6 +87,11 @@ class QuantizedCopy:
         return sum(2 * table.numel() for table in tables.values())
 
     @property
+    def quantized_inputs(self) -> int:
+        """How many layers quantize their inputs."""
+        return sum(layer.act_bits > 0 for layer in self.layers.values())
+
+    @property
     def activations_follow_time(self) -> bool:
         """Whether ranges of activations belong to groups of timesteps, which then must stay."""
         ranges = [
