@@ -10,9 +10,12 @@ ROUNDED = "round to nearest"
 LEAST_ERROR = "least error"
 DATA_FREE = "default without data"
 COMPENSATION = "compensation"
+SPATIAL = "spatial"
 DEFAULT = "default"
 WITH_MODEL = "default with the model"
 
+STATIC = {"activation_mode": "static"}
+STATIC_RANGES = "static ranges, 10 groups"
 # What touches weights alone.
 WEIGHTS_ONLY = {"enable_spatial": False, "enable_time_aware": False}
 
@@ -67,7 +70,7 @@ SMOOTHING = Row(
     against=COMPENSATION,
     feature="smoothing of inputs",
 )
-ROTATION = Row(DEFAULT, calibrated=True, feature="rotation of inputs")
+ROTATION = Row("", {"enable_time_aware": False}, calibrated=True, feature="rotation of inputs")
 JUDGEMENT = Row(
     WITH_MODEL,
     calibrated=True,
@@ -122,14 +125,46 @@ def ladder(setting: Setting) -> list[Row]:
         ),
     ]
     if activations:
-        rows.append(SMOOTHING)
-    if activations or bits == 2:
-        rows.append(replace(ROTATION, against=rows[-1].name))
+        rows += [SMOOTHING, replace(ROTATION, name=SPATIAL, against=SMOOTHING.name)]
+        rows += _of_activations(activations)
+    elif bits == 2:
+        rows.append(replace(ROTATION, name=DEFAULT, against=COMPENSATION))
     else:
         rows.append(Row(DEFAULT, calibrated=True))
     if setting.name in JUDGED:
         rows.append(JUDGEMENT)
     return rows
+
+
+def _of_activations(bits: int) -> list[Row]:
+    """Return rows that choose how activations are quantized at each time."""
+    phases = {
+        "boundary smoothing": {"enable_boundary_smoothing": True},
+        "transition optimization": {"enable_transition_optimization": True},
+    }
+    rows = []
+    if bits == 4:  # at 8 bits ranges are those of each row, whole
+        rows += _time_groups("clipping", {}, last=DEFAULT)
+        rows[0] = replace(rows[0], against=SPATIAL, feature="clipping of activations")
+    else:
+        rows.append(Row(DEFAULT, calibrated=True))
+    rows += _time_groups("static ranges", STATIC, last=STATIC_RANGES)
+    rows += [
+        Row(f"static, {phase}", STATIC | options, True, STATIC_RANGES, phase)
+        for phase, options in phases.items()
+    ]
+    return rows
+
+
+def _time_groups(name: str, options: Mapping[str, Any], last: str) -> list[Row]:
+    """Return rows with at most 1, 5 and 10 groups of timesteps; the row of 10 is named `last`."""
+    words = "{} groups of timesteps instead of {} (" + name + ")"
+    one, five = f"{name}, 1 group", f"{name}, 5 groups"
+    return [
+        Row(one, {**options, "num_time_groups": 1}, True),
+        Row(five, {**options, "num_time_groups": 5}, True, one, words.format(5, 1)),
+        Row(last, {**options, "num_time_groups": 10}, True, five, words.format(10, 5)),
+    ]
 
 
 def _setting(bits: int, group: int, activations: int | None = None) -> Setting:

@@ -11,6 +11,12 @@ from examples.evaluation.outcome import quantize
 from examples.evaluation.subject import Subject, calibration_file
 
 TIMES = 3  # the least time counts: the rest is other work of the machine
+PHASES = {
+    "enable_markov_validation": True,
+    "log_violations": False,
+    "enable_boundary_smoothing": True,
+    "enable_transition_optimization": True,
+}
 BASE: dict[str, Any] = {"bit_width": 4, "group_size": 128, "min_accuracy": 0.0}
 
 
@@ -45,7 +51,7 @@ class Overhead:
 
 
 def overheads(subject: Subject, work: Path, trajectories: int) -> Iterator[Overhead]:
-    """Measure what calibrated quantization costs against plain, at 4 bits."""
+    """Measure what calibration data and the thermodynamic phases cost, at 4 bits."""
     data = {
         "calibration_path": str(calibration_file(subject, work, 0, trajectories)),
         "calibration_samples": trajectories,
@@ -54,6 +60,9 @@ def overheads(subject: Subject, work: Path, trajectories: int) -> Iterator[Overh
     plain = _seconds(subject, target, BASE)
     calibrated = _seconds(subject, target, BASE | data)
     yield Overhead(subject.name, "with calibration data", "without", calibrated, plain)
+    static = BASE | data | {"activation_bits": 4, "activation_mode": "static"}
+    without, phases = (_seconds(subject, target, static | more) for more in ({}, PHASES))
+    yield Overhead(subject.name, "W4A4 static, all phases", "no phase", phases, without)
 
 
 def _seconds(subject: Subject, target: Path, options: Mapping[str, Any]) -> float:

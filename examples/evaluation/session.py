@@ -10,6 +10,7 @@ from examples.evaluation.ladder import (
     COMPENSATION,
     DATA_FREE,
     DEFAULT,
+    SPATIAL,
     Row,
     Setting,
     ladder,
@@ -130,7 +131,7 @@ class Session:
         if not self.scale.full:
             names = {best(main, calibrated=True).row, DEFAULT}
             if setting.name in DRAWN:
-                names.add(COMPENSATION)  # the default without spatial features
+                names |= {COMPENSATION, SPATIAL}  # a target compares these
         first, *others = self.scale.seeds
         usual = self.scale.trajectories
         data = [(seed, usual) for seed in others]

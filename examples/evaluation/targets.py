@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import mean
 
-from examples.evaluation.ladder import COMPENSATION, DATA_FREE, DEFAULT
+from examples.evaluation.ladder import COMPENSATION, DATA_FREE, DEFAULT, SPATIAL
 from examples.evaluation.outcome import Outcome
 from examples.evaluation.session import Session, best
 
@@ -58,8 +58,8 @@ def targets(session: Session) -> Iterator[Target]:
                     yield Target(subject.name, what, wanted, gain(session, outcome), "times")
         for setting, wanted in CLEARER.items():
             rows = {outcome.row: outcome for outcome in session.main(subject.name, setting)}
-            if subject.draws and DEFAULT in rows:
-                better = _psnr(session, rows[DEFAULT]) - _psnr(session, rows[COMPENSATION])
+            if subject.draws and SPATIAL in rows:
+                better = _psnr(session, rows[SPATIAL]) - _psnr(session, rows[COMPENSATION])
                 what = f"{setting}, with spatial features over without"
                 yield Target(subject.name, what, wanted, better, "dB")
 
