@@ -167,8 +167,11 @@ ODD = np.array([1.0, 0.0] * 4)
         (np.full(8, 1.0), np.full(8, 0.999), False),  # too little
         (0.1 + ODD, 0.9 * (0.1 + ODD), True),
         (np.full(8, 1.0), 1.0 - 0.1 * (3 * ODD - 1), False),  # not sure
-        (np.full(2, 1.0), np.array([0.9, 0.8]), False),  # too few
-        (np.full(1, 1.0), np.full(1, 0.5), False),
+        (np.full(2, 1.0), np.array([0.9, 0.7]), False),
+        (np.full(2, 1.0), np.full(2, 0.96), False),  # too little for two
+        (np.full(2, 1.0), np.full(2, 0.9), True),
+        (np.full(1, 1.0), np.full(1, 0.9), False),
+        (np.full(1, 1.0), np.full(1, 0.5), True),
         (np.full(8, np.inf), np.full(8, 0.9), True),
         (np.full(8, 1.0), np.full(8, np.nan), False),
         (np.zeros(0), np.zeros(0), False),

@@ -68,7 +68,10 @@ class Judge:
                     masks = None
                     if call.masked is not None:
                         masks = torch.from_numpy(call.masked)[positions][of_step]
-                    sums.add(int(step), exact[of_step], other[of_step], masks)
+                    trajectories = call.trajectory[positions.numpy()][of_step.numpy()]
+                    sums.add(
+                        int(step), trajectories.tolist(), exact[of_step], other[of_step], masks
+                    )
         return sums
 
     def _predict(self, model: Any, call: PlacedCall, positions: Tensor, exact: Tensor) -> Tensor:

@@ -38,9 +38,10 @@ class StepSums:
         self.divergence = np.zeros(steps)
         self.tokens = np.zeros(steps, np.int64)
         self.samples = np.zeros(steps, np.int64)
-        # In the order in which they came: steps, and what each sample added to `error`, or to
-        # `divergence`.
+        # In the order in which they came: of each sample its step, its trajectory, and what it
+        # added to `error`, or to `divergence`.
         self._steps: list[int] = []
+        self._trajectories: list[int] = []
         self._parts: list[float] = []
 
     @property
@@ -55,10 +56,18 @@ class StepSums:
         """The mean divergence of each step; NaN where no token was masked."""
         return _seen(self.divergence / np.maximum(self.tokens, 1), self.tokens)
 
-    def add(self, step: int, exact: Tensor, other: Tensor, masked: Tensor | None) -> None:
+    def add(
+        self,
+        step: int,
+        trajectories: list[int],
+        exact: Tensor,
+        other: Tensor,
+        masked: Tensor | None,
+    ) -> None:
         """Add predictions [samples, …] of a step; with masks [samples, tokens], logits."""
         exact, other = exact.float(), other.float()
         self._steps += [step] * len(exact)
+        self._trajectories += trajectories
         self.samples[step] += len(exact)
         if masked is None:
             parts = _squares_of_each(other - exact)
@@ -86,7 +95,10 @@ class StepSums:
         known = max(1, int((~np.isnan(values)).sum()))
         with np.errstate(invalid="ignore", divide="ignore"):
             parts = np.array(self._parts, np.float64) / whole[steps] / known
-        return Judgement(mean_over_steps(values), parts)
+        _, place = np.unique(self._trajectories, return_inverse=True)
+        of_trajectory = np.zeros(len(set(self._trajectories)))
+        np.add.at(of_trajectory, place, parts)
+        return Judgement(mean_over_steps(values), of_trajectory)
 
 
 def mean_over_steps(values: Floats) -> float:
