@@ -77,7 +77,7 @@ def in_words(feature: str, found: list[Effect]) -> str:
         parts.append(f"hurts in {len(hurts)} of {len(found)} ({_range(hurts)})")
     if nothing:
         parts.append(f"changes nothing that is certain in {nothing} of {len(found)}")
-    return f"**{feature[0].upper()}{feature[1:]}** {', '.join(parts)}."
+    return f"**{feature[0].upper()}{feature[1:]}**: {', '.join(parts)}."
 
 
 def _range(found: list[Effect]) -> str:

@@ -180,7 +180,7 @@ def _repeated(session: Session, subject: Subject, setting: Setting) -> list[Outc
     """Return the best row without data, and the rows that ran with several seeds."""
     main = session.main(subject.name, setting.name)
     repeated = [o for o in main if len(session.over_seeds(o)) > 1]
-    return [best(main, calibrated=False), *repeated]
+    return [best(main, calibrated=False), *repeated] if repeated else []
 
 
 def _gates(session: Session) -> Iterator[str]:
@@ -259,6 +259,8 @@ def _second_measure(outcome: Outcome) -> str:
 
 
 def _spread(values: list[float], form: str) -> str:
+    if not values:
+        return ""
     middle = form.format(mean(values))
     return middle if len(values) < 2 else f"{middle} ± {form.format(stdev(values))}"
 

@@ -173,9 +173,9 @@ def test_targets_compare_at_equal_bits_per_weight(digits: Digits, work: Path) ->
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ([-0.5, -0.2], "**A feature** helps in 2 of 2 (error -20% to -50%)."),
-        ([-0.5, 0.3], "**A feature** helps in 1 of 2 (error -50%), hurts in 1 of 2 (error +30%)."),
-        ([0.001], "**A feature** changes nothing that is certain in 1 of 1."),
+        ([-0.5, -0.2], "**A feature**: helps in 2 of 2 (error -20% to -50%)."),
+        ([-0.5, 0.3], "**A feature**: helps in 1 of 2 (error -50%), hurts in 1 of 2 (error +30%)."),
+        ([0.001], "**A feature**: changes nothing that is certain in 1 of 1."),
     ],
 )
 def test_findings_are_put_into_words(changes: list[float], words: str) -> None:
