@@ -13,7 +13,7 @@ namespace {
 constexpr double kMargins[] = {1, 1.15, 1.3};
 
 // Least fall of the held-out error for a step to be kept.
-constexpr double kClipGate = 0.02;
+constexpr double kClipGate = 0.10;  // below that whole models lost by it
 constexpr double kPhaseGate = 0.005;
 
 ActivationParameters with_margin(ActivationParameters parameters, double margin) {
