@@ -51,7 +51,7 @@ struct ActivationChoice {
 };
 
 // Dynamic: a clip ratio for each group, at 4 bits where one is searched, kept where the held-out
-// error falls by at least 2 %. Static, 4 bits: of 121 ranges the one that costs each group least; 8
+// error falls by at least a tenth. Static, 4 bits: of 121 ranges the one that costs each group least; 8
 // bits: each group's range times the margin of 1, 1.15 and 1.3 that costs held-out rows least,
 // since the extremes of a sample fall short of those to come. Then, where phases are on, on
 // parameters that were searched or are static: the Markov smoother if a group has less than 64
