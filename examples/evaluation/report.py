@@ -68,7 +68,7 @@ def _targets(session: Session) -> Iterator[str]:
     yield (
         "Times: by which the error is smaller than that of the best row without calibration data "
         "at the\nsame stored bits per weight, which is interpolated between group sizes. dB: of "
-        f"PSNR. Mean of {len(session.scale.seeds)} seeds\nof calibration.\n"
+        f"PSNR. Seeds of\ncalibration: {len(session.scale.seeds)}; the means count.\n"
     )
     yield from _table(
         ("model", "what", "wanted", "found", ""),

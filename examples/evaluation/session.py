@@ -178,6 +178,10 @@ def line(outcome: Outcome) -> str:
 
 
 def best(outcomes: Iterable[Outcome], calibrated: bool) -> Outcome:
-    """Return the outcome of least error, among those with or without calibration data."""
+    """Return the outcome of least error, among those with or without calibration data.
+
+    Of equal ones it is the default: features that were tried and not taken make no difference.
+    """
     fitting = [outcome for outcome in outcomes if bool(outcome.trajectories) == calibrated]
-    return min(fitting, key=lambda outcome: outcome.measured.error)
+    defaults = (DATA_FREE, DEFAULT)
+    return min(fitting, key=lambda outcome: (outcome.measured.error, outcome.row not in defaults))
