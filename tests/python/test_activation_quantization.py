@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-
-from arrow_quant_v2 import ArrowQuantV2, DiffusionQuantConfig, load_quantized  # noqa: E402
-from arrow_quant_v2.calibration import collect  # noqa: E402
-from tiny import write_safetensors  # noqa: E402
+from arrow_quant_v2 import ArrowQuantV2, DiffusionQuantConfig, load_quantized
+from arrow_quant_v2.calibration import collect
+from tiny import write_safetensors
 
 WIDTH = 128
 TRAJECTORIES = 8

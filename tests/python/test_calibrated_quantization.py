@@ -12,18 +12,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-
-from arrow_quant_v2 import (  # noqa: E402
+from arrow_quant_v2 import (
     ArrowQuantError,
     ArrowQuantV2,
     DiffusionQuantConfig,
     load_quantized,
 )
-from arrow_quant_v2.calibration import collect  # noqa: E402
-from arrow_quant_v2.torch import load_model  # noqa: E402
-from tiny import write_safetensors  # noqa: E402
+from arrow_quant_v2.calibration import collect
+from arrow_quant_v2.torch import load_model
+from tiny import write_safetensors
 
 WIDTH = 256
 TRAJECTORIES = 8

@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-
-from arrow_quant_v2 import ConfigurationError  # noqa: E402
-from arrow_quant_v2.calibration import load_inputs, masked_inputs, read  # noqa: E402
-from arrow_quant_v2.calibration.__main__ import main  # noqa: E402
-from arrow_quant_v2.calibration.prompts import read_prompts  # noqa: E402
+from arrow_quant_v2 import ConfigurationError
+from arrow_quant_v2.calibration import load_inputs, masked_inputs, read
+from arrow_quant_v2.calibration.__main__ import main
+from arrow_quant_v2.calibration.prompts import read_prompts
 
 PROGRAM = Path(sys.executable).parent / "arrow-quant"
 DIGITS = Path(__file__).resolve().parents[2] / "examples" / "digits_dit" / "model"
@@ -42,7 +41,7 @@ def out(tmp_path: Path) -> Path:
 @pytest.fixture
 def text_model(tmp_path: Path) -> Path:
     """A transformers folder with a small masked language model and a tokenizer of letters."""
-    transformers = pytest.importorskip("transformers")
+    import transformers
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     folder = tmp_path / "bert"

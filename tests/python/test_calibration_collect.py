@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-
-from arrow_quant_v2 import ConfigurationError, QuantizationError  # noqa: E402
-from arrow_quant_v2.calibration import collect, read  # noqa: E402
-from arrow_quant_v2.calibration.histogram import BINS, bin_of, count, count_array, edges  # noqa: E402
-from calibration_nets import calibrating, calls, convs, inputs_of, mlp  # noqa: E402
+from arrow_quant_v2 import ConfigurationError, QuantizationError
+from arrow_quant_v2.calibration import collect, read
+from arrow_quant_v2.calibration.histogram import BINS, bin_of, count, count_array, edges
+from calibration_nets import calibrating, calls, convs, inputs_of, mlp
 
 
 @pytest.fixture

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-
-from arrow_quant_v2 import MetadataError, ModelNotFoundError  # noqa: E402
-from arrow_quant_v2.calibration import collect, inputs, load_inputs  # noqa: E402
+from arrow_quant_v2 import MetadataError, ModelNotFoundError
+from arrow_quant_v2.calibration import collect, inputs, load_inputs
 
 VALUES: dict[str, Any] = {
     "bfloat16": torch.ones(2, 3, dtype=torch.bfloat16),

@@ -8,11 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
-
-from arrow_quant_v2 import ConfigurationError, ValidationError  # noqa: E402
-from arrow_quant_v2.calibration import collect, merge, read  # noqa: E402
-from calibration_nets import calls, mlp  # noqa: E402
+from arrow_quant_v2 import ConfigurationError, ValidationError
+from arrow_quant_v2.calibration import collect, merge, read
+from calibration_nets import calls, mlp
 
 
 def collected(path: Path, given: list[dict[str, Any]], **options: Any) -> Path:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import diffusers
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
-diffusers = pytest.importorskip("diffusers")
-
-from arrow_quant_v2 import ConfigurationError  # noqa: E402
-from arrow_quant_v2.calibration.noise_levels import (  # noqa: E402
+from arrow_quant_v2 import ConfigurationError
+from arrow_quant_v2.calibration.noise_levels import (
     NoiseLevels,
     noise_levels,
     of_masked_fraction,

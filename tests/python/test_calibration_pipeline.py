@@ -5,15 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-diffusers = pytest.importorskip("diffusers")
-
-from arrow_quant_v2 import ConfigurationError  # noqa: E402
-from arrow_quant_v2.calibration import collect, load_inputs, read  # noqa: E402
-from calibration_nets import mlp  # noqa: E402
+from arrow_quant_v2 import ConfigurationError
+from arrow_quant_v2.calibration import collect, load_inputs, read
+from calibration_nets import mlp
 
 DIGITS = Path(__file__).resolve().parents[2] / "examples" / "digits_dit" / "model"
 

@@ -10,14 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-diffusers = pytest.importorskip("diffusers")
-
-from arrow_quant_v2 import ConfigurationError  # noqa: E402
-from arrow_quant_v2.calibration import checkpoint, collect, load_inputs  # noqa: E402
-from calibration_nets import calls, mlp  # noqa: E402
+from arrow_quant_v2 import ConfigurationError
+from arrow_quant_v2.calibration import checkpoint, collect, load_inputs
+from calibration_nets import calls, mlp
 
 TESTS = Path(__file__).resolve().parent
 DIGITS = TESTS.parents[1] / "examples" / "digits_dit" / "model"

@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-
-from arrow_quant_v2 import ConfigurationError  # noqa: E402
-from arrow_quant_v2.calibration import collect, read  # noqa: E402
-from calibration_nets import calls, mlp  # noqa: E402
+from arrow_quant_v2 import ConfigurationError
+from arrow_quant_v2.calibration import collect, read
+from calibration_nets import calls, mlp
 
 ALL_ROWS = {"rows_per_step": 200, "validation_rows_per_step": 100}
 

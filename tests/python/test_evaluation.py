@@ -10,10 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-pytest.importorskip("torch")
-pytest.importorskip("matplotlib")
-
 import torch
 
 from arrow_quant_v2.errors import ConfigurationError

@@ -211,7 +211,8 @@ def test_a_dtype_may_be_given_in_every_way_of_numpy(dtype: Any, tiny_int4: Path)
 
 
 def test_torch_tensors_have_the_same_values(tiny_int4: Path) -> None:
-    torch = pytest.importorskip("torch")
+    import torch
+
     with load_quantized(tiny_int4) as model:
         for tensor in model.values():
             expected = torch.from_numpy(tensor.dequantize())

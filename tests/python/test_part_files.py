@@ -130,12 +130,14 @@ def test_codes_are_a_slice_at_the_end_of_their_column_chunk(rows: list[dict[str,
 
 
 def test_polars_reads_the_same_values(rows: list[dict[str, Any]]) -> None:
-    polars = pytest.importorskip("polars")
+    import polars
+
     assert polars.read_parquet(GOLDEN).to_dicts() == rows
 
 
 def test_duckdb_reads_the_same_values(rows: list[dict[str, Any]]) -> None:
-    duckdb = pytest.importorskip("duckdb")
+    import duckdb
+
     connection = duckdb.connect()
     found = connection.execute(f"SELECT layer_name, bit_width, sqnr_db FROM '{GOLDEN}'").fetchall()
     assert found == [(r["layer_name"], r["bit_width"], r["sqnr_db"]) for r in rows]

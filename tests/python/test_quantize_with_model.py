@@ -7,21 +7,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-
-import refine_nets as nets  # noqa: E402
-from arrow_quant_v2 import (  # noqa: E402
+import refine_nets as nets
+from arrow_quant_v2 import (
     ArrowQuantV2,
     ConfigurationError,
     DiffusionQuantConfig,
     QuantizationError,
     load_quantized,
 )
-from arrow_quant_v2.calibration import collect  # noqa: E402
-from arrow_quant_v2.torch import load_model  # noqa: E402
-from arrow_quant_v2.with_model.gate import Gate  # noqa: E402
-from arrow_quant_v2.with_model.judgement import Judgement  # noqa: E402
+from arrow_quant_v2.calibration import collect
+from arrow_quant_v2.torch import load_model
+from arrow_quant_v2.with_model.gate import Gate
+from arrow_quant_v2.with_model.judgement import Judgement
 
 SHAPE = (12, 128)
 

@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-
-import refine_nets as nets  # noqa: E402
-from arrow_quant_v2 import ConfigurationError, ModelNotFoundError, load_quantized  # noqa: E402
-from arrow_quant_v2.calibration import collect, refine  # noqa: E402
-from arrow_quant_v2.torch import load_model  # noqa: E402
-from arrow_quant_v2.with_model.time_grouping import uniform_begins  # noqa: E402
+import refine_nets as nets
+from arrow_quant_v2 import ConfigurationError, ModelNotFoundError, load_quantized
+from arrow_quant_v2.calibration import collect, refine
+from arrow_quant_v2.torch import load_model
+from arrow_quant_v2.with_model.time_grouping import uniform_begins
 
 SHAPE = (6, 128)
 

@@ -7,20 +7,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-
-import refine_nets as nets  # noqa: E402
-from arrow_quant_v2 import ArrowQuantV2, ConfigurationError  # noqa: E402
-from arrow_quant_v2.calibration import collect  # noqa: E402
-from arrow_quant_v2.torch import load_model  # noqa: E402
-from arrow_quant_v2.with_model.path_kl import (  # noqa: E402
+import refine_nets as nets
+from arrow_quant_v2 import ArrowQuantV2, ConfigurationError
+from arrow_quant_v2.calibration import collect
+from arrow_quant_v2.torch import load_model
+from arrow_quant_v2.with_model.path_kl import (
     noise_per_prediction,
     prediction_type,
     step_weights,
     unmasking_weights,
 )
-from arrow_quant_v2.with_model.validation import disagreements  # noqa: E402
+from arrow_quant_v2.with_model.validation import disagreements
 
 SHAPE = (6, 128)
 ADDED = {
