@@ -317,11 +317,10 @@ TensorJob::Next TensorJob::conclude_weighing() {
 
 void TensorJob::look_for_uneven_columns(const RowsView& rows, const QuantizeSpec& spec,
                                         TrialScratch& scratch) {
-  auto view = std::make_unique<InputView>();
-  view->transform.input_scale = equalizing_scale(rows, scratch);
-  const double gain = sampled_gain_db(*view, rows, spec, tensor_scale_, scratch);
+  const double gain = sampled_gain_db(rows, spec, tensor_scale_, scratch);
   if (gain >= needed_gain_db(static_cast<size_t>(tensor_.view.rows))) {
-    equalized_ = std::move(view);
+    equalized_ = std::make_unique<InputView>();
+    equalized_->transform.input_scale = equalizing_scale(rows, scratch);
   }
 }
 

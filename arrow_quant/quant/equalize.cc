@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "arrow_quant/quant/row_chunks.h"
+
 namespace arrow_quant {
 namespace {
 
@@ -21,18 +23,19 @@ std::vector<float> equalizing_scale(const RowsView& rows, TrialScratch& scratch)
   for (size_t r = 0; r < rows.rows; ++r) {
     for (size_t c = 0; c < rows.cols; ++c) power[c] += w[r * rows.cols + c] * w[r * rows.cols + c];
   }
-  double sum = 0;
-  size_t count = 0;
+  // Powers of two and square roots are the same on every machine, logarithms need not be.
+  int64_t exponents = 0, count = 0;
   for (const float p : power) {
     if (!(p > 0)) continue;
-    sum += std::log2(static_cast<double>(p));
+    exponents += std::ilogb(p);
     ++count;
   }
+  const int64_t mean = count == 0 ? 0 : exponents / count;
+  const double level = std::ldexp(1.0, static_cast<int>(mean / 2));
   std::vector<float> scale(rows.cols, 1.0f);
-  const double mean = count == 0 ? 0 : sum / static_cast<double>(count);
   for (size_t c = 0; c < rows.cols; ++c) {
     if (!(power[c] > 0)) continue;
-    const double s = std::exp2((mean - std::log2(static_cast<double>(power[c]))) / 2);
+    const double s = level / std::sqrt(static_cast<double>(power[c]));
     scale[c] = static_cast<float>(std::clamp(s, 1 / kLargestScale, kLargestScale));
   }
   return scale;
@@ -42,10 +45,16 @@ double needed_gain_db(size_t rows) {
   return kLeastGainDb + kDbPerBit * 32 / static_cast<double>(std::max<size_t>(rows, 1));
 }
 
-double sampled_gain_db(const InputView& equalized, const RowsView& rows, const QuantizeSpec& spec,
-                       float tensor_scale, TrialScratch& scratch) {
+double sampled_gain_db(const RowsView& rows, const QuantizeSpec& spec, float tensor_scale,
+                       TrialScratch& scratch) {
+  RowsView sizes = rows;
+  sizes.rows = std::min(rows.rows, kSampledRows);
+  InputView equalized;
+  equalized.transform.input_scale = equalizing_scale(sizes, scratch);
   RowsView sample = rows;
-  sample.rows = std::min(rows.rows, kSampledRows);
+  const size_t first = rows.rows >= 2 * kSampledRows ? kSampledRows : 0;
+  sample.data = element_address(rows, first, 0);
+  sample.rows = std::min(rows.rows - first, kSampledRows);
   CodesOut out;
   out.codes_stride_bytes = packed_row_bytes(sample.cols, spec.bit_width);
   out.params_stride = groups_per_row(sample.cols, spec.group_size);

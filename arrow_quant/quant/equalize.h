@@ -11,17 +11,17 @@
 
 namespace arrow_quant {
 
-// s_j = 1 / rms of column j over these rows, divided by its geometric mean, within [1/64, 64];
-// 1 where a column is 0.
+// s_j = 1 / rms of column j over these rows, times a power of two that brings their geometric mean
+// near 1 (within a factor of 2), within [1/64, 64]; 1 where a column is 0.
 std::vector<float> equalizing_scale(const RowsView& rows, TrialScratch& scratch);
 
 // What equalization must gain in dB of SQNR to be worth a scale of 32 bits for each column: 0.2,
 // and what so many more bits a weight would bring, 6.02 dB each.
 double needed_gain_db(size_t rows);
 
-// How much more SQNR the first rows have with their columns scaled, in dB; a sample, to tell
-// whether it is worth a try on all rows.
-double sampled_gain_db(const InputView& equalized, const RowsView& rows, const QuantizeSpec& spec,
-                       float tensor_scale, TrialScratch& scratch);
+// How much more SQNR a few rows have with their columns scaled by the sizes that they have in a few
+// others, in dB: a sample, to tell whether it is worth a try on all rows. Cost: that of 48 rows.
+double sampled_gain_db(const RowsView& rows, const QuantizeSpec& spec, float tensor_scale,
+                       TrialScratch& scratch);
 
 }  // namespace arrow_quant
