@@ -19,6 +19,7 @@
 
 #include "arrow_quant/core/error.h"
 #include "arrow_quant/core/float16.h"
+#include "arrow_quant/io/parquet_guard.h"
 
 namespace arrow_quant {
 namespace {
@@ -43,21 +44,11 @@ void check(const arrow::Status& status, const std::filesystem::path& path) {
   fail(path, "not a readable calibration file: " + status.ToString());
 }
 
-// Runs `read` and turns what Parquet and JSON throw into Error.
 template <class F>
 auto guard(const std::filesystem::path& path, F read) {
-  try {
-    return read();
-  } catch (const Error&) {
-    throw;
-  } catch (const std::bad_alloc&) {
-    throw;
-  } catch (const parquet::ParquetStatusException& error) {
-    check(error.status(), path);
-    throw;
-  } catch (const std::exception& error) {
-    fail(path, std::string("not a readable calibration file: ") + error.what());
-  }
+  return guard_parquet(path, read, [&](const std::string& problem) {
+    fail(path, "not a readable calibration file: " + problem);
+  });
 }
 
 CalibrationInfo parse_info(const std::string& text, const std::filesystem::path& path) {

@@ -22,6 +22,7 @@
 #include "arrow_quant/io/block_checks.h"
 #include "arrow_quant/io/block_source.h"
 #include "arrow_quant/io/hash.h"
+#include "arrow_quant/io/parquet_guard.h"
 #include "arrow_quant/io/part_format.h"
 #include "arrow_quant/io/part_rows.h"
 
@@ -36,23 +37,9 @@ constexpr int64_t kMaxRows = 1 << 20;
               path.string() + " is not a readable part of a quantized model: " + problem);
 }
 
-// Runs `read` and turns what Parquet throws into Error.
 template <class F>
 auto guard(const std::filesystem::path& path, F read) {
-  try {
-    return read();
-  } catch (const Error&) {
-    throw;
-  } catch (const std::bad_alloc&) {
-    throw;
-  } catch (const parquet::ParquetStatusException& error) {
-    if (const int read_errno = arrow::internal::ErrnoFromStatus(error.status())) {
-      throw_io_error("read", path, read_errno);
-    }
-    fail_broken(path, error.what());
-  } catch (const std::exception& error) {
-    fail_broken(path, error.what());
-  }
+  return guard_parquet(path, read, [&](const std::string& problem) { fail_broken(path, problem); });
 }
 
 std::shared_ptr<arrow::io::ReadableFile> open_file(const std::filesystem::path& path) {

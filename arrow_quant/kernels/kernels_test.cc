@@ -1,8 +1,6 @@
 #include "arrow_quant/kernels/kernels.h"
-#include "arrow_quant/kernels/targets.h"
 
 #include <gtest/gtest.h>
-#include <hwy/targets.h>
 
 #include <cmath>
 #include <cstring>
@@ -12,34 +10,14 @@
 
 #include "arrow_quant/core/float16.h"
 #include "arrow_quant/kernels/reference.h"
+#include "arrow_quant/kernels/target_test_util.h"
 
 namespace arrow_quant::kernels {
 namespace {
 
-// Each test runs on every instruction set that this machine has and the library was built for.
-class KernelsTest : public testing::TestWithParam<int64_t> {
- protected:
-  void SetUp() override { use(GetParam()); }
-  void TearDown() override { use(0); }
-
- private:
-  static void use(int64_t target) {
-    hwy::SetSupportedTargetsForTest(target);
-    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
-    if (target != 0) {
-      ASSERT_STREQ(active_target(), hwy::TargetName(target));
-    }
-  }
-};
-
-std::vector<int64_t> targets_of_this_machine() {
-  return hwy::SupportedAndGeneratedTargets();
-}
-
+using KernelsTest = TargetTest;
 INSTANTIATE_TEST_SUITE_P(AllTargets, KernelsTest, testing::ValuesIn(targets_of_this_machine()),
-                         [](const testing::TestParamInfo<int64_t>& target) {
-                           return std::string(hwy::TargetName(target.param));
-                         });
+                         target_name);
 
 // Weights of many kinds, some of them hard: outliers, constants, zeros of both signs, tiny ones.
 std::vector<float> random_weights(size_t count, std::mt19937& random) {

@@ -1,8 +1,6 @@
 #include "arrow_quant/kernels/panels.h"
-#include "arrow_quant/kernels/targets.h"
 
 #include <gtest/gtest.h>
-#include <hwy/targets.h>
 
 #include <algorithm>
 #include <cmath>
@@ -13,31 +11,14 @@
 
 #include "arrow_quant/kernels/kernels.h"
 #include "arrow_quant/kernels/reference.h"
+#include "arrow_quant/kernels/target_test_util.h"
 
 namespace arrow_quant::kernels {
 namespace {
 
-// Each test runs on every instruction set that this machine has and the library was built for.
-class PanelsTest : public testing::TestWithParam<int64_t> {
- protected:
-  void SetUp() override { use(GetParam()); }
-  void TearDown() override { use(0); }
-
- private:
-  static void use(int64_t target) {
-    hwy::SetSupportedTargetsForTest(target);
-    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
-    if (target != 0) {
-      ASSERT_STREQ(active_target(), hwy::TargetName(target));
-    }
-  }
-};
-
-INSTANTIATE_TEST_SUITE_P(AllTargets, PanelsTest,
-                         testing::ValuesIn(hwy::SupportedAndGeneratedTargets()),
-                         [](const testing::TestParamInfo<int64_t>& target) {
-                           return std::string(hwy::TargetName(target.param));
-                         });
+using PanelsTest = TargetTest;
+INSTANTIATE_TEST_SUITE_P(AllTargets, PanelsTest, testing::ValuesIn(targets_of_this_machine()),
+                         target_name);
 
 std::vector<float> gaussian(size_t count, unsigned seed) {
   std::mt19937 random(seed);
