@@ -10,36 +10,6 @@
 namespace arrow_quant {
 namespace {
 
-// Inputs whose columns differ in power and lean on each other: mixtures of a few directions.
-std::vector<float> mixed_inputs(size_t rows, size_t cols, unsigned seed) {
-  const size_t directions = cols / 2;
-  const std::vector<float> mixing = testing::gaussian(directions * cols, 1.0f, 99);
-  const std::vector<float> sources = testing::gaussian(rows * directions, 1.0f, seed);
-  std::vector<float> x = testing::gaussian(rows * cols, 0.1f, seed + 1);
-  for (size_t r = 0; r < rows; ++r) {
-    for (size_t d = 0; d < directions; ++d) {
-      const float source = sources[r * directions + d];
-      for (size_t c = 0; c < cols; ++c) x[r * cols + c] += source * mixing[d * cols + c];
-    }
-    for (size_t c = 0; c < cols; ++c) x[r * cols + c] *= 0.2f + static_cast<float>(c % 7);
-  }
-  return x;
-}
-
-std::vector<float> gram_triangle(const std::vector<float>& x, size_t cols) {
-  std::vector<float> xtx;
-  for (size_t i = 0; i < cols; ++i) {
-    for (size_t j = i; j < cols; ++j) {
-      double sum = 0;
-      for (size_t r = 0; r < x.size() / cols; ++r) {
-        sum += static_cast<double>(x[r * cols + i]) * x[r * cols + j];
-      }
-      xtx.push_back(static_cast<float>(sum));
-    }
-  }
-  return xtx;
-}
-
 std::vector<float> power_of(const std::vector<float>& x, size_t cols) {
   std::vector<float> power(cols);
   for (size_t i = 0; i < x.size(); ++i) power[i % cols] += x[i] * x[i];
@@ -113,9 +83,9 @@ class Compensate : public ::testing::TestWithParam<Case> {
  protected:
   Compensate()
       : w(testing::heavy_tailed(GetParam().rows * GetParam().cols, 0.05f, 5)),
-        x(mixed_inputs(4 * GetParam().cols, GetParam().cols, 7)),
+        x(testing::mixed_inputs(4 * GetParam().cols, GetParam().cols, 7)),
         power(power_of(x, GetParam().cols)),
-        factor(*factorize(gram_triangle(x, GetParam().cols), GetParam().cols)) {
+        factor(*factorize(testing::gram_triangle(x, GetParam().cols), GetParam().cols)) {
     spec.bit_width = GetParam().width;
     spec.group_size = GetParam().group_size;
   }
@@ -192,8 +162,8 @@ TEST(CompensateEdges, NamesAWeightThatIsNotFinite) {
 
 TEST(SweepFactorTest, MultipliesBackToTheInputsProducts) {
   const size_t cols = 150;  // three blocks, the last one short
-  const std::vector<float> x = mixed_inputs(600, cols, 11);
-  const std::vector<float> xtx = gram_triangle(x, cols);
+  const std::vector<float> x = testing::mixed_inputs(600, cols, 11);
+  const std::vector<float> xtx = testing::gram_triangle(x, cols);
   const SweepFactor factor = *factorize(xtx, cols);
   const float* l = factor.l.as<float>().data();
   double trace = 0;
@@ -220,7 +190,8 @@ TEST(SweepFactorTest, IsNoneWhereAllInputsAreZero) {
 }
 
 TEST(SweepFactorTest, TakesMoreDampingWhereThereAreFewerRowsThanColumns) {
-  EXPECT_TRUE(factorize(gram_triangle(mixed_inputs(3, 64, 1), 64), 64).has_value());
+  EXPECT_TRUE(
+      factorize(testing::gram_triangle(testing::mixed_inputs(3, 64, 1), 64), 64).has_value());
 }
 
 }  // namespace

@@ -27,6 +27,37 @@ inline std::vector<float> heavy_tailed(size_t count, float sigma, unsigned seed)
   return x;
 }
 
+// Inputs whose columns differ in power and lean on each other: mixtures of a few directions.
+inline std::vector<float> mixed_inputs(size_t rows, size_t cols, unsigned seed) {
+  const size_t directions = cols / 2;
+  const std::vector<float> mixing = gaussian(directions * cols, 1.0f, 99);
+  const std::vector<float> sources = gaussian(rows * directions, 1.0f, seed);
+  std::vector<float> x = gaussian(rows * cols, 0.1f, seed + 1);
+  for (size_t r = 0; r < rows; ++r) {
+    for (size_t d = 0; d < directions; ++d) {
+      const float source = sources[r * directions + d];
+      for (size_t c = 0; c < cols; ++c) x[r * cols + c] += source * mixing[d * cols + c];
+    }
+    for (size_t c = 0; c < cols; ++c) x[r * cols + c] *= 0.2f + static_cast<float>(c % 7);
+  }
+  return x;
+}
+
+// Σ xᵀx: the upper triangle with the diagonal, row by row.
+inline std::vector<float> gram_triangle(const std::vector<float>& x, size_t cols) {
+  std::vector<float> xtx;
+  for (size_t i = 0; i < cols; ++i) {
+    for (size_t j = i; j < cols; ++j) {
+      double sum = 0;
+      for (size_t r = 0; r < x.size() / cols; ++r) {
+        sum += static_cast<double>(x[r * cols + i]) * x[r * cols + j];
+      }
+      xtx.push_back(static_cast<float>(sum));
+    }
+  }
+  return xtx;
+}
+
 // A weight's codes and parameters, what was measured while they were made, and how they restore.
 struct Quantized {
   std::vector<uint8_t> codes;

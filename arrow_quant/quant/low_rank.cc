@@ -1,0 +1,363 @@
+#include "arrow_quant/quant/low_rank.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "arrow_quant/core/buffer.h"
+#include "arrow_quant/kernels/kernels.h"
+#include "arrow_quant/kernels/panels.h"
+#include "arrow_quant/quant/symmetric_eigen.h"
+
+namespace arrow_quant {
+namespace {
+
+constexpr size_t kLargestRank = 64;
+constexpr size_t kWeightsPerBit = 48;  // 16 bits a value, a third of a bit per weight
+constexpr size_t kOversampling = 8;
+constexpr size_t kVector = 16;  // directions are followed in multiples of this
+constexpr int kIterations = 2;
+constexpr double kDamping = 0.01;     // of the mean of the diagonal, as in factorize()
+constexpr double kNegligible = 1e-9;  // of the largest eigenvalue: rounding alone
+constexpr size_t kPanel = 64;         // rows of E or H that are multiplied at once
+
+// [rows, width], row-major, of width directions side by side.
+struct Directions {
+  Directions(size_t row_count, size_t count) : rows(row_count), width(count), x(rows * width) {}
+  size_t rows, width;
+  std::vector<float> x;
+};
+
+// Whole vectors of directions: `count` and some more.
+size_t padded(size_t count) {
+  return (count + kVector - 1) / kVector * kVector;
+}
+
+// The power of two that brings `largest` into 1 … 2.
+float normalizing(double largest) {
+  return static_cast<float>(std::ldexp(1.0, -std::ilogb(largest)));
+}
+
+// In eight partial sums by index.
+double dot(const float* x, const float* y, size_t count) {
+  double sums[8] = {};
+  size_t i = 0;
+  for (; i + 8 <= count; i += 8) {
+    for (size_t k = 0; k < 8; ++k) sums[k] += static_cast<double>(x[i + k]) * y[i + k];
+  }
+  for (size_t k = 0; i < count; ++i, ++k) sums[k] += static_cast<double>(x[i]) * y[i];
+  return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]));
+}
+
+std::vector<float> transposed(const Directions& d) {
+  std::vector<float> columns(d.x.size());
+  for (size_t r = 0; r < d.rows; ++r) {
+    for (size_t i = 0; i < d.width; ++i) columns[i * d.rows + r] = d.x[r * d.width + i];
+  }
+  return columns;
+}
+
+// xᵢᵀ·yⱼ of two sets of directions, [x.width, y.width].
+std::vector<double> products(const Directions& x, const Directions& y) {
+  const std::vector<float> a = transposed(x), b = transposed(y);
+  std::vector<double> result;
+  for (size_t i = 0; i < x.width; ++i) {
+    for (size_t j = 0; j < y.width; ++j) {
+      result.push_back(dot(a.data() + i * x.rows, b.data() + j * y.rows, x.rows));
+    }
+  }
+  return result;
+}
+
+// H, scaled by a power of two so that its mean diagonal is about 1.
+class Squares {
+ public:
+  Squares(const InputSquares& squares, size_t cols)
+      : xtx_(squares.xtx), inverse_(cols, 1.0f), cols_(cols) {
+    for (size_t c = 0; c < squares.input_scale.size(); ++c) {
+      inverse_[c] = 1.0f / squares.input_scale[c];
+    }
+    for (size_t c = 0; c < cols; ++c) {
+      trace_ += static_cast<double>(xtx_[start_of(c)]) * inverse_[c] * inverse_[c];
+    }
+    if (!empty()) factor_ = normalizing(trace_ / static_cast<double>(cols));
+  }
+
+  bool empty() const { return !(trace_ > 0); }
+
+  Directions times(const Directions& d, const CancelToken* cancel) const {
+    Directions result(cols_, d.width);
+    const auto damping = static_cast<float>(kDamping * trace_ / static_cast<double>(cols_));
+    std::vector<float> rows(kPanel * cols_);
+    for (size_t row = 0; row < cols_; row += kPanel) {
+      check_cancelled(cancel);
+      const size_t count = std::min(kPanel, cols_ - row);
+      load_rows(row, count, rows.data());
+      for (size_t i = 0; i < count; ++i) rows[i * cols_ + row + i] += damping * factor_;
+      kernels::multiply_add({.a = rows.data(),
+                             .a_row_stride = cols_,
+                             .a_col_stride = 1,
+                             .b = d.x.data(),
+                             .b_stride = d.width,
+                             .c = result.x.data() + row * d.width,
+                             .c_stride = d.width,
+                             .rows = count,
+                             .depth = cols_,
+                             .cols = d.width});
+    }
+    return result;
+  }
+
+ private:
+  size_t start_of(size_t row) const { return row * cols_ - row * (row - 1) / 2; }
+
+  void load_rows(size_t first, size_t count, float* rows) const {
+    for (size_t c = 0; c < first + count; ++c) {
+      for (size_t i = c < first ? 0 : c - first; i < count; ++i) {
+        const float value = xtx_[start_of(c) + (first + i - c)] * inverse_[c];
+        rows[i * cols_ + c] = value * inverse_[first + i] * factor_;
+      }
+    }
+    for (size_t i = 0; i < count; ++i) {
+      const float* from = xtx_.data() + start_of(first + i) - (first + i);
+      float* row = rows + i * cols_;
+      for (size_t c = first + i; c < cols_; ++c) {
+        row[c] = from[c] * inverse_[first + i] * inverse_[c] * factor_;
+      }
+    }
+  }
+
+  std::span<const float> xtx_;
+  std::vector<float> inverse_;
+  size_t cols_;
+  double trace_ = 0;
+  float factor_ = 1;
+};
+
+// E, scaled by a power of two so that its largest value is between 1 and 2.
+class ScaledError {
+ public:
+  ScaledError(std::span<const float> error, size_t rows)
+      : error_(error), rows_(rows), cols_(error.size() / rows) {
+    float largest = 0;
+    for (const float value : error) largest = std::max(largest, std::abs(value));
+    empty_ = largest == 0;
+    if (!empty_) factor_ = normalizing(largest);
+  }
+
+  bool empty() const { return empty_; }
+  double factor() const { return factor_; }
+
+  // E · d.
+  Directions times(const Directions& d, const CancelToken* cancel) const {
+    Directions result(rows_, d.width);
+    for (size_t row = 0; row < rows_; row += kPanel) {
+      check_cancelled(cancel);
+      kernels::multiply_add({.a = error_.data() + row * cols_,
+                             .a_row_stride = cols_,
+                             .a_col_stride = 1,
+                             .b = d.x.data(),
+                             .b_stride = d.width,
+                             .c = result.x.data() + row * d.width,
+                             .c_stride = d.width,
+                             .rows = std::min(kPanel, rows_ - row),
+                             .depth = cols_,
+                             .cols = d.width});
+    }
+    scale(result);
+    return result;
+  }
+
+  // Eᵀ · d.
+  Directions transposed_times(const Directions& d, const CancelToken* cancel) const {
+    Directions result(cols_, d.width);
+    for (size_t row = 0; row < rows_; row += kPanel) {
+      check_cancelled(cancel);
+      kernels::multiply_add({.a = error_.data() + row * cols_,
+                             .a_row_stride = 1,
+                             .a_col_stride = cols_,
+                             .b = d.x.data() + row * d.width,
+                             .b_stride = d.width,
+                             .c = result.x.data(),
+                             .c_stride = d.width,
+                             .rows = cols_,
+                             .depth = std::min(kPanel, rows_ - row),
+                             .cols = d.width});
+    }
+    scale(result);
+    return result;
+  }
+
+ private:
+  void scale(Directions& d) const {
+    for (float& value : d.x) value *= factor_;
+  }
+
+  std::span<const float> error_;
+  size_t rows_, cols_;
+  float factor_ = 1;
+  bool empty_ = true;
+};
+
+// +1 and −1 at random: the top bits of splitmix64 (Steele et al. 2014).
+Directions random_signs(size_t rows, size_t width) {
+  Directions d(rows, width);
+  uint64_t state = 0;
+  for (float& value : d.x) {
+    state += 0x9e3779b97f4a7c15;
+    uint64_t z = state;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+    value = ((z ^ (z >> 31)) >> 63) != 0 ? -1.0f : 1.0f;
+  }
+  return d;
+}
+
+// Gram and Schmidt's method, twice. What is only rounding of the others becomes 0.
+void orthonormalize(Directions& d) {
+  std::vector<float> columns = transposed(d);
+  const size_t n = d.rows;
+  for (size_t i = 0; i < d.width; ++i) {
+    float* column = columns.data() + i * n;
+    const double before = std::sqrt(dot(column, column, n));
+    for (int pass = 0; pass < 2; ++pass) {
+      for (size_t j = 0; j < i; ++j) {
+        const float* other = columns.data() + j * n;
+        const auto share = static_cast<float>(dot(column, other, n));
+        for (size_t r = 0; r < n; ++r) column[r] -= share * other[r];
+      }
+    }
+    const double length = std::sqrt(dot(column, column, n));
+    const auto inverse = static_cast<float>(length > 1e-6 * before ? 1 / length : 0.0);
+    for (size_t r = 0; r < n; ++r) column[r] *= inverse;
+  }
+  for (size_t r = 0; r < n; ++r) {
+    for (size_t i = 0; i < d.width; ++i) d.x[r * d.width + i] = columns[i * n + r];
+  }
+}
+
+// Solves x · G = b for each row b of d, in place, by Cholesky's method. Directions whose pivot
+// vanishes beside their own square are those that others stand for; they get 0.
+void divide_by(Directions& d, std::vector<double> g) {
+  const size_t n = d.width;
+  std::vector<double> pivots(n);
+  for (size_t i = 0; i < n; ++i) {
+    for (size_t j = 0; j <= i; ++j) {
+      double sum = g[i * n + j];
+      for (size_t k = 0; k < j; ++k) sum -= g[i * n + k] * g[j * n + k];
+      if (i == j) {
+        pivots[i] = sum > kNegligible * g[i * n + i] ? std::sqrt(sum) : 0;
+        g[i * n + i] = pivots[i];
+      } else {
+        g[i * n + j] = pivots[j] > 0 ? sum / pivots[j] : 0;
+      }
+    }
+  }
+  std::vector<double> x(n);
+  for (size_t r = 0; r < d.rows; ++r) {
+    float* row = d.x.data() + r * n;
+    for (size_t i = 0; i < n; ++i) {
+      double sum = row[i];
+      for (size_t k = 0; k < i; ++k) sum -= g[i * n + k] * x[k];
+      x[i] = pivots[i] > 0 ? sum / pivots[i] : 0;
+    }
+    for (size_t i = n; i-- > 0;) {
+      double sum = x[i];
+      for (size_t k = i + 1; k < n; ++k) sum -= g[k * n + i] * x[k];
+      x[i] = pivots[i] > 0 ? sum / pivots[i] : 0;
+      row[i] = static_cast<float>(x[i]);
+    }
+  }
+}
+
+// V = Pᵀ · E for the `rank` directions that carry most, [cols, padded(rank)]; those beyond are 0.
+struct Basis {
+  size_t rank = 0;
+  Directions v;
+};
+
+Basis strongest(const ScaledError& error, const Squares& squares, size_t cols, size_t rank,
+                const CancelToken* cancel) {
+  Directions d = random_signs(cols, padded(rank + kOversampling));
+  for (int i = 0;; ++i) {
+    const Directions h = squares.times(d, cancel);
+    if (i > kIterations) {
+      // Of E·H·Eᵀ in the subspace; its eigenvectors turn the axes into singular vectors.
+      const SymmetricEigen eigen = symmetric_eigen(products(d, h), d.width);
+      Basis basis{0, Directions(cols, padded(rank))};
+      while (basis.rank < std::min(rank, d.width) &&
+             eigen.values[basis.rank] > kNegligible * eigen.values[0]) {
+        ++basis.rank;
+      }
+      for (size_t c = 0; c < cols; ++c) {
+        for (size_t j = 0; j < basis.rank; ++j) {
+          double sum = 0;
+          for (size_t k = 0; k < d.width; ++k) {
+            sum += eigen.vectors[j * d.width + k] * d.x[c * d.width + k];
+          }
+          basis.v.x[c * basis.v.width + j] = static_cast<float>(sum);
+        }
+      }
+      return basis;
+    }
+    Directions q = error.times(h, cancel);
+    orthonormalize(q);
+    d = error.transposed_times(q, cancel);
+  }
+}
+
+// Rounds V, whose rows get about the length that their columns of U will have, by powers of two.
+void round_balanced(const Basis& basis, const ScaledError& error, Directions& v) {
+  const std::vector<float> columns = transposed(v);
+  for (size_t j = 0; j < basis.rank; ++j) {
+    const float* column = columns.data() + j * v.rows;
+    const double length = std::sqrt(dot(column, column, v.rows)) / error.factor();  // U's is 1
+    const auto factor =
+        static_cast<float>(std::ldexp(1.0 / error.factor(), -(std::ilogb(length) / 2)));
+    for (size_t c = 0; c < v.rows; ++c) v.x[c * v.width + j] *= factor;
+  }
+  std::vector<uint16_t> rounded(v.x.size());
+  kernels::narrow(v.x.data(), v.x.size(), DType::BF16, rounded.data());
+  kernels::widen(rounded.data(), DType::BF16, v.x.size(), 1.0f, v.x.data());
+}
+
+// The first `width` of each row's directions, in bf16; `transpose`: [width, rows].
+std::vector<uint16_t> stored(const Directions& d, size_t width, bool transpose) {
+  std::vector<float> values;
+  const std::vector<float> columns = transposed(d);
+  for (size_t i = 0; i < (transpose ? width : d.rows); ++i) {
+    const float* from = transpose ? columns.data() + i * d.rows : d.x.data() + i * d.width;
+    values.insert(values.end(), from, from + (transpose ? d.rows : width));
+  }
+  std::vector<uint16_t> result(values.size());
+  kernels::narrow(values.data(), values.size(), DType::BF16, result.data());
+  return result;
+}
+
+}  // namespace
+
+size_t usual_rank(size_t rows, size_t cols) {
+  return std::min(kLargestRank, rows * cols / (kWeightsPerBit * (rows + cols)));
+}
+
+size_t fitting_bytes(size_t rows, size_t cols, size_t rank) {
+  const size_t width = padded(rank + kOversampling);
+  return sizeof(float) * (kPanel * cols + 4 * std::max(rows, cols) * width);
+}
+
+LowRank fit_low_rank(std::span<const float> error, size_t rows, const InputSquares& squares,
+                     size_t rank, const CancelToken* cancel) {
+  const ScaledError e(error, rows);
+  const size_t cols = error.size() / rows;
+  const Squares h(squares, cols);
+  if (e.empty() || h.empty()) return {};
+  Basis basis = strongest(e, h, cols, rank, cancel);
+  round_balanced(basis, e, basis.v);
+  // U = E·H·Vᵀ · (V·H·Vᵀ)⁻¹.
+  const Directions hv = h.times(basis.v, cancel);
+  Directions u = e.times(hv, cancel);
+  divide_by(u, products(basis.v, hv));
+  for (float& value : u.x) value = static_cast<float>(value / e.factor());
+  return {basis.rank, stored(u, basis.rank, false), stored(basis.v, basis.rank, true)};
+}
+
+}  // namespace arrow_quant
