@@ -28,8 +28,7 @@ struct ActivationTime {
 struct ActivationTask {
   ActivationScheme scheme;
   // Whether clip ratios are searched: not where inputs are rotated, which spreads outliers, so that
-  // clipping costs more than it saves; nor in convolutions, whose dynamic ranges are those of whole
-  // samples instead of rows.
+  // clipping costs more than it saves.
   bool may_clip = true;
   // Rows as the quantizer sees them: transformed where the layer has a transform.
   const ActivationRows* calibrating = nullptr;
@@ -51,9 +50,9 @@ struct ActivationChoice {
 };
 
 // Dynamic: a clip ratio for each group, at 4 bits where one is searched, kept where the held-out
-// error falls by at least a tenth. Static, 4 bits: of 121 ranges the one that costs each group least; 8
-// bits: each group's range times the margin of 1, 1.15 and 1.3 that costs held-out rows least,
-// since the extremes of a sample fall short of those to come. Then, where phases are on, on
+// error falls by at least a tenth. Static, 4 bits: of 121 ranges the one that costs each group
+// least; 8 bits: each group's range times the margin of 1, 1.15 and 1.3 that costs held-out rows
+// least, since the extremes of a sample fall short of those to come. Then, where phases are on, on
 // parameters that were searched or are static: the Markov smoother if a group has less than 64
 // rows, and transition optimization on at most 32 rows a group, each kept where the held-out error
 // falls by at least 0.5 %. Transition optimization picks on one half of the held-out rows and is

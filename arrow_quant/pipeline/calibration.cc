@@ -189,11 +189,6 @@ bool Calibration::covers(const PlannedComponent& component, const PlannedTensor&
          usable_.contains(tensor.info->name);
 }
 
-bool is_matrix(const PlannedTensor& tensor) {
-  const std::vector<int64_t>& shape = tensor.info->shape;
-  return std::all_of(shape.begin() + 2, shape.end(), [](int64_t size) { return size == 1; });
-}
-
 int activation_bits_of(const PlannedTensor& tensor, const DiffusionQuantConfig& config) {
   return config.activation_bits && !tensor.decision.sensitive
              ? static_cast<int>(*config.activation_bits)
@@ -201,12 +196,12 @@ int activation_bits_of(const PlannedTensor& tensor, const DiffusionQuantConfig& 
 }
 
 bool Calibration::rotates(const PlannedTensor& tensor, BitWidth width) const {
-  return config_.enable_spatial && config_.rotation == Rotation::Auto && is_matrix(tensor) &&
+  return config_.enable_spatial && config_.rotation == Rotation::Auto &&
          (activation_bits_of(tensor, config_) == 4 || width == BitWidth::Int2);
 }
 
 bool Calibration::wants_weight_range(const PlannedTensor& tensor) const {
-  return config_.enable_spatial && is_matrix(tensor) && activation_bits_of(tensor, config_) != 0;
+  return config_.enable_spatial && activation_bits_of(tensor, config_) != 0;
 }
 
 std::shared_ptr<const LayerViews> Calibration::views(const PlannedTensor& tensor, BitWidth width,
@@ -215,7 +210,7 @@ std::shared_ptr<const LayerViews> Calibration::views(const PlannedTensor& tensor
   key.data = file_.data_of(tensor.info->name);
   key.tensor = weight_abs_max.empty() ? "" : tensor.info->name;
   key.compensate = usable_.at(tensor.info->name) && width != BitWidth::Int8;
-  key.activation_bits = is_matrix(tensor) ? activation_bits_of(tensor, config_) : 0;
+  key.activation_bits = activation_bits_of(tensor, config_);
   key.rotate = rotates(tensor, width);
   const std::lock_guard lock(mutex_);
   std::weak_ptr<const LayerViews>& prepared = prepared_[key];

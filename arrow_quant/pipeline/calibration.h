@@ -20,10 +20,6 @@
 
 namespace arrow_quant {
 
-// Whether the layer's input can be transformed and quantized by rows: a convolution's patches
-// overlap.
-bool is_matrix(const PlannedTensor& tensor);
-
 // The bits of a layer's input when it runs, if its ranges are known or taken from each row; 0: it
 // stays as it is.
 int activation_bits_of(const PlannedTensor& tensor, const DiffusionQuantConfig& config);

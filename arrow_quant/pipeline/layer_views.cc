@@ -11,7 +11,7 @@ namespace {
 
 // What a transform must save of the error to be taken: more than chance gives on a sample of rows.
 constexpr double kSmoothingGate = 0.9;
-constexpr double kRotationGate = 0.95;
+constexpr double kRotationGate = 0.90;
 constexpr double kSmoothingAlpha = 0.5;
 
 // E[x²] of each column, up to a factor: from XᵀX where it was collected, else the mean over steps.

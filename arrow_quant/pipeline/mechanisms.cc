@@ -134,12 +134,11 @@ void complete(Mechanisms& mechanisms, const DiffusionQuantConfig& config,
   } else if (std::any_of(layers.begin(), layers.end(), tried)) {
     spatial.reason = "no layer's held-out error falls enough by it";
   } else {
-    spatial.reason =
-        !config.activation_bits && config.bit_width != 2
-            ? "it serves 2 bit weights and quantized activations"
-        : !config.activation_bits && config.rotation == Rotation::Off
-            ? "rotation is \"off\""
-            : "no linear layer with calibration data can take it; convolutions never do";
+    spatial.reason = !config.activation_bits && config.bit_width != 2
+                         ? "it serves 2 bit weights and quantized activations"
+                     : !config.activation_bits && config.rotation == Rotation::Off
+                         ? "rotation is \"off\""
+                         : "no layer with calibration data can take it";
   }
 }
 

@@ -21,7 +21,7 @@ from arrow_quant_v2.time_groups import ActivationParameters, TimeGroups
 if TYPE_CHECKING:
     import torch
 
-_FLOATS = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+_FLOATS = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 _QUANTIZABLE = {"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"}
 
 
@@ -293,9 +293,11 @@ class QuantizedTensor:
         Parameters
         ----------
         dtype : str, numpy dtype or torch.dtype
-            "float32" or "float16" give a numpy array, torch.float32, torch.float16 and
-            torch.bfloat16 a torch tensor. Kept tensors of integers and booleans come back in their
-            own type whatever is asked; types that numpy does not have, as their bytes.
+            "float64", "float32" or "float16" give a numpy array, torch.float64, torch.float32,
+            torch.float16 and torch.bfloat16 a torch tensor. float64 is exact for kept tensors of
+            that type, and float32 widened for all others. Kept tensors of integers and booleans
+            come back in their own type whatever is asked; types that numpy does not have, as their
+            bytes.
 
         Returns
         -------
@@ -311,7 +313,12 @@ class QuantizedTensor:
         """
         asked, as_torch = _target(dtype)
         target = asked if self.dtype in _QUANTIZABLE else self.dtype
-        return self._model._opened().dequantize(self._index, target, as_torch)
+        widened = target == "F64" and not (self.dtype == "F64" and self.quant_type == "none")
+        stored = "F32" if widened else target
+        restored = self._model._opened().dequantize(self._index, stored, as_torch)
+        if not widened:
+            return restored
+        return restored.double() if as_torch else restored.astype(np.float64)
 
     def packed(self) -> PackedTensor:
         """Read codes and parameters at once: what a program needs that decodes them itself.
@@ -394,13 +401,15 @@ def _target(dtype: Any) -> tuple[str, bool]:
         name = _numpy_name(dtype)
     if name not in _FLOATS:
         raise ConfigurationError(
-            f"dtype = {dtype!r}: allowed are 'float32', 'float16', and torch.float32, "
-            "torch.float16, torch.bfloat16 for a torch tensor"
+            f"dtype = {dtype!r}: allowed are 'float64', 'float32', 'float16', and torch.float64, "
+            "torch.float32, torch.float16, torch.bfloat16 for a torch tensor"
         )
     return _FLOATS[name], as_torch
 
 
 def _numpy_name(dtype: Any) -> str:
+    if dtype is None:  # float64 to numpy, a mistake here
+        return ""
     try:
         parsed = np.dtype(dtype)
     except TypeError:

@@ -136,7 +136,7 @@ def test_compensation_can_be_left_out_for_all_or_some(
     assert compensated == {"to_q.weight": True, "to_k.weight": False}
 
 
-def deployed_error(net: Net, output: Path) -> float:
+def deployed_error(net: Any, output: Path) -> float:
     """The relative error of the outputs when the model runs, on inputs that took no part."""
     x = net.inputs(12345)
     with torch.no_grad():
@@ -162,6 +162,37 @@ def test_inputs_of_four_bits_gain_by_smoothing_and_rotation(
         tensor = load_quantized(tmp_path / "with")[layer["name"]]
         assert tensor.activation is not None
         assert (tensor.activation.bits, tensor.activation.mode) == (4, "dynamic")
+
+
+class ConvolutionNet(torch.nn.Module):  # type: ignore[misc]
+    """A convolution of inputs whose channels differ in power."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = torch.nn.Conv2d(32, 64, 3, padding=1)
+
+    def inputs(self, seed: int) -> Any:
+        generator = torch.Generator().manual_seed(seed)
+        power = torch.logspace(-1, 1, 32)[:, None, None]
+        return torch.randn(TRAJECTORIES, 32, 8, 8, generator=generator) * power
+
+    def forward(self, x: Any, timestep: float) -> Any:
+        return self.conv(x) * (1 + timestep / 1000)
+
+
+def test_convolutions_gain_by_them_too(tmp_path: Path) -> None:
+    net, model, data = ConvolutionNet().eval(), tmp_path / "model", tmp_path / "data.parquet"
+    model.mkdir()
+    weight = net.conv.weight.detach().numpy()
+    write_safetensors(model / "model.safetensors", {"conv.weight": ("F32", weight)})
+    calls = [{"x": net.inputs(int(t)), "timestep": t} for t in STEPS]
+    collect(net, calls, out=data, keep_inputs=False)
+    options: dict[str, Any] = {"activation_bits": 4, "calibration_path": str(data)}
+    quantize(model, tmp_path / "without", enable_spatial=False, **options)
+    [layer] = quantize(model, tmp_path / "with", **options)["layers"]
+    assert layer["extras"]["transforms"]
+    assert deployed_error(net, tmp_path / "with") < 0.8 * deployed_error(net, tmp_path / "without")
 
 
 def test_a_transform_leaves_the_weight_that_is_read_back_in_place(

@@ -21,7 +21,7 @@ from arrow_quant_v2 import (
     QuantizationError,
     load_quantized,
 )
-from tiny import QUANTIZED, from_bf16, tiny_tensors
+from tiny import QUANTIZED, from_bf16, tiny_tensors, write_safetensors
 
 WEIGHT = "blocks.1.mlp.fc1.weight"  # [96, 200]: a short last group
 
@@ -194,10 +194,27 @@ def test_threads_may_share_a_model(tiny_int4: Path) -> None:
             np.testing.assert_array_equal(array, expected[name])
 
 
-@pytest.mark.parametrize("dtype", ["float64", "int8", ">f4", "nonsense", object, None])
+@pytest.mark.parametrize("dtype", ["complex64", "int8", ">f4", "nonsense", object, None])
 def test_another_dtype_is_refused_with_what_is_allowed(dtype: Any, tiny_int4: Path) -> None:
-    with pytest.raises(ConfigurationError, match="'float32', 'float16'"):
+    with pytest.raises(ConfigurationError, match="'float64', 'float32', 'float16'"):
         load_quantized(tiny_int4)[WEIGHT].dequantize(dtype)
+
+
+def test_float64_is_exact_for_kept_tensors_of_that_type_and_float32_for_others(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    import torch
+
+    third = np.full(64, 1 / 3)  # float32 does not have it
+    name = "blocks.0.norm.scale"
+    write_safetensors(tiny_model / "model.safetensors", tiny_tensors() | {name: ("F64", third)})
+    ArrowQuantV2().quantize_diffusion_model(tiny_model, tmp_path / "int4", DiffusionQuantConfig())
+    model = load_quantized(tmp_path / "int4")
+    np.testing.assert_array_equal(model[name].dequantize("float64"), third)
+    assert model[name].dequantize(torch.float64).tolist() == third.tolist()
+    widened = model[WEIGHT].dequantize(np.float64)
+    assert widened.dtype == np.float64
+    np.testing.assert_array_equal(widened, model[WEIGHT].dequantize())
 
 
 def test_bfloat16_needs_torch_and_says_so(tiny_int4: Path) -> None:

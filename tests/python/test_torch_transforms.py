@@ -109,24 +109,29 @@ def test_a_linear_layer_quantizes_each_token_by_its_own_range(bits: int) -> None
 
 
 @pytest.mark.parametrize("transforms", ["", "hadamard"])
-def test_a_convolution_quantizes_each_sample_by_its_own_range(transforms: str) -> None:
-    module, x = (
-        nn.Conv2d(32, 40, 1),
-        torch.randn(3, 32, 4, 4) * torch.tensor([1.0, 5, 20]).view(3, 1, 1, 1),
-    )
-    tensor = with_transforms((40, 32, 1, 1), transforms, activation=activation(4))
-    matrix = torch.from_numpy(sylvester(32) if transforms else np.eye(32))
-    rotated = torch.einsum("bchw,cd->bdhw", x.double(), matrix)
-    codes = torch.stack([plain_dynamic(sample, 4, 1) for sample in rotated])
-    stored = torch.from_numpy(plain_weight(HandmadeTensor((40, 32, 1, 1))))
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_convolution_quantizes_each_patch_by_its_own_range(groups: int, transforms: str) -> None:
+    module = nn.Conv2d(32, 40, 2, stride=2, padding=1, groups=groups)
+    x = torch.randn(3, 32, 5, 5) * torch.tensor([1.0, 5, 20]).view(3, 1, 1, 1)
+    shape, cols = tuple(module.weight.shape), module.weight[0].numel()
+    tensor = with_transforms(shape, transforms, activation=activation(4))
+    stored = torch.from_numpy(plain_weight(HandmadeTensor(shape))).reshape(40, cols)
+    block = tensor.hadamard_block or 1
+    matrix = torch.from_numpy(np.kron(np.eye(cols // block), sylvester(block)))
     assert module.bias is not None
-    expected = F.conv2d(codes, stored, module.bias.double())
+    patches = F.unfold(x.double(), 2, padding=1, stride=2)  # [3, 32 · 4, 9]
+    parts = []
+    for of_group, weight in zip(patches.chunk(groups, 1), stored.chunk(groups), strict=True):
+        rows = of_group.transpose(1, 2) @ matrix
+        codes = [plain_dynamic(row, 4, 1) for row in rows.reshape(-1, cols)]
+        parts.append(torch.stack(codes).reshape(rows.shape) @ weight.T)
+    expected = (torch.cat(parts, 2) + module.bias).transpose(1, 2).reshape(3, 40, 3, 3)
     torch.testing.assert_close(layer_of(module, tensor)(x), expected.float(), rtol=0, atol=1e-4)
 
 
 def test_dynamic_ranges_hold_zero_and_survive_constants() -> None:
     x = torch.tensor([[1.0, 2.0], [-3.0, -1.0], [0.0, 0.0], [4.0, 4.0]])
-    quantized = quantize_dynamic(x, 8, torch.tensor(1.0), (-1,))
+    quantized = quantize_dynamic(x, 8, torch.tensor(1.0))
     torch.testing.assert_close(quantized, x, rtol=0, atol=3 / 255 / 2)
     assert quantized[2].tolist() == [0, 0]
 

@@ -8,27 +8,25 @@ import torch
 from torch import Tensor
 
 
-def quantize_dynamic(values: Tensor, bits: int, clip: Tensor, axes: tuple[int, ...]) -> Tensor:
-    """Quantize with a range taken from the values themselves, which always holds 0.
+def quantize_dynamic(values: Tensor, bits: int, clip: Tensor) -> Tensor:
+    """Quantize each row with a range taken from its values, which always holds 0.
 
     Parameters
     ----------
     values : Tensor
-        float32.
+        float32 [..., cols].
     bits : int
         Of a code: 4 or 8.
     clip : Tensor
         float32, in 0 … 1, of a shape that broadcasts: the part of the range that is kept.
-    axes : tuple of int
-        The axes that share a range.
 
     Returns
     -------
     Tensor
         float32, like `values`: lo + scale · code.
     """
-    lo = clip * values.amin(axes, keepdim=True).clamp(max=0)
-    hi = clip * values.amax(axes, keepdim=True).clamp(min=0)
+    lo = clip * values.amin(-1, keepdim=True).clamp(max=0)
+    hi = clip * values.amax(-1, keepdim=True).clamp(min=0)
     scale = (hi - lo) / (2**bits - 1)
     scale = torch.where(scale > 0, scale, 1)
     codes = ((values - lo) / scale).round().clamp(0, 2**bits - 1)

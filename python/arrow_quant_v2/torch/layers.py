@@ -25,7 +25,7 @@ class QuantizedLinear(QuantizedLayer, nn.Linear):
         """Return input · weightᵀ + bias, [..., out_features] in the input's type."""
         moments = self._moments()
         if self.act_bits:
-            output = self._product_of_codes(input, moments, axes=(-1,))
+            output = self._product_of_codes(input, moments)
             output = output if self.bias is None else output + self.bias.to(output.dtype)
         else:
             output = F.linear(input, self._dense(input.dtype), _cast(self.bias, input))
@@ -42,24 +42,25 @@ class _QuantizedConv(QuantizedLayer):
         if not self.act_bits:
             weight, bias = self._dense(input.dtype), _cast(self.bias, input)
             output = self._conv_forward(input, weight, bias)
-        elif self.transforms:
+        elif self.transforms or self.act_clip is not None:
             output = self._product_of_patches(input, moments)
-        else:
-            # An input of one sample has no axis of samples.
-            sample = tuple(range(-1 - axes, 0))
-            codes = self._quantize_input(input.float(), moments, sample).to(input.dtype)
+        else:  # one range for all values: they are the same in whatever patch they lie
+            codes = self._quantize_input(input.float(), moments).to(input.dtype)
             weight, bias = self._dense(input.dtype), _cast(self.bias, input)
             output = self._conv_forward(codes, weight, bias)
         return self._corrected(output, moments, axes_after=axes)
 
     def _product_of_patches(self, input: Tensor, moments: tuple[Moment, ...]) -> Tensor:
-        """Convolve as a linear layer of patches, since transforms act on the view [out, in·…]."""
+        """Convolve as a linear layer of patches: transforms and dynamic ranges are those of a row.
+
+        A patch is what one place of the output is made of, in the order of the view [out, in·…].
+        """
         batched = input.ndim == len(self.kernel_size) + 2
         patches = self._patches(input if batched else input[None])
         places = patches.shape[2:]
         # [samples, groups, places, in·…], and weights as [groups, in·…, out of a group].
         patches = patches.flatten(2).unflatten(1, (self.groups, -1)).transpose(2, 3)
-        output = self._product_of_codes(patches, moments, axes=(1, 2, 3))
+        output = self._product_of_codes(patches, moments)
         output = output.transpose(2, 3).flatten(1, 2).unflatten(2, places)
         if self.bias is not None:
             output = output + self.bias.to(output.dtype).reshape(-1, *[1] * len(places))

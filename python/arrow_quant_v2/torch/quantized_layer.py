@@ -93,10 +93,8 @@ class QuantizedLayer(PackedWeight):
             shift = shift.reshape(shift.shape[:1] + (1,) * middle + shift.shape[1:])
         return output + shift.to(output.dtype)
 
-    def _quantize_input(
-        self, input: Tensor, moments: tuple[Moment, ...], axes: tuple[int, ...]
-    ) -> Tensor:
-        """Take float32 activations to codes and back; `axes` share a dynamic range."""
+    def _quantize_input(self, input: Tensor, moments: tuple[Moment, ...]) -> Tensor:
+        """Take float32 activations to codes and back; the last axis shares a dynamic range."""
 
         def of(pick: Callable[[Moment], Tensor]) -> Tensor:
             picked = self._per_sample(pick, moments, input)
@@ -104,20 +102,18 @@ class QuantizedLayer(PackedWeight):
 
         clip, scale, zero_point = self.act_clip, self.act_scale, self.act_zero_point
         if clip is not None:
-            return quantize_dynamic(input, self.act_bits, of(lambda m: m.clip(clip)), axes)
+            return quantize_dynamic(input, self.act_bits, of(lambda m: m.clip(clip)))
         if scale is None or zero_point is None:
             return input
         quantizers = [m.quantizer(scale, zero_point, self.act_bits) for m in moments]
         at = dict(zip(moments, quantizers, strict=True))
         return quantize_static(input, self.act_bits, of(lambda m: at[m][0]), of(lambda m: at[m][1]))
 
-    def _product_of_codes(
-        self, input: Tensor, moments: tuple[Moment, ...], axes: tuple[int, ...]
-    ) -> Tensor:
+    def _product_of_codes(self, input: Tensor, moments: tuple[Moment, ...]) -> Tensor:
         """Multiply quantized inputs by a weight whose transforms are applied to the input instead.
 
         A weight is ((D · H) + U V) / s, so that the low-rank part sees the input over s, and D sees
-        it rotated as well; only D's input is quantized, in ranges over `axes`.
+        it rotated as well; only D's input is quantized.
 
         Parameters
         ----------
@@ -125,8 +121,6 @@ class QuantizedLayer(PackedWeight):
             [..., cols], or of a convolution [samples, groups, places, cols].
         moments : tuple of Moment
             As `_moments` gives them.
-        axes : tuple of int
-            The axes of the input that share a dynamic range.
 
         Returns
         -------
@@ -144,7 +138,7 @@ class QuantizedLayer(PackedWeight):
         if self.input_scale is not None:
             scaled = scaled / self.input_scale
         rotated = hadamard(scaled, self.hadamard_block) if self.hadamard_block else scaled
-        codes = self._quantize_input(rotated, moments, axes).to(input.dtype)
+        codes = self._quantize_input(rotated, moments).to(input.dtype)
         output = multiply(codes, self._dense(input.dtype).flatten(1))
         if self.low_rank_u is not None and self.low_rank_v is not None:
             inner = F.linear(scaled.to(input.dtype), self.low_rank_v.to(input.dtype))
