@@ -19,7 +19,7 @@ from arrow_quant_v2 import (
 )
 from arrow_quant_v2.calibration import collect
 from arrow_quant_v2.torch import load_model
-from arrow_quant_v2.with_model.gate import Gate
+from arrow_quant_v2.with_model.gate import Gate, block_of
 from arrow_quant_v2.with_model.judgement import Judgement
 
 SHAPE = (12, 128)
@@ -50,6 +50,20 @@ def error(path: Path, given: list[dict[str, Any]]) -> float:
 def made(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     out = tmp_path_factory.mktemp("made") / "out"
     return out, quantize(folder, out, nets.calls(SHAPE, 8))
+
+
+@pytest.mark.parametrize(
+    ("name", "block"),
+    [
+        ("transformer_blocks.3.attn1.to_q.weight", "transformer_blocks.3"),
+        ("model.layers.12.mlp.up_proj.weight", "model.layers.12"),
+        ("down_blocks.1.resnets.0.conv1.weight", "down_blocks.1"),
+        ("time_embedding.linear_1.weight", "time_embedding.linear_1"),
+        ("head.weight", "head"),
+    ],
+)
+def test_a_block_is_a_name_up_to_its_first_number(name: str, block: str) -> None:
+    assert block_of(name) == block
 
 
 def test_the_predictions_of_other_trajectories_gain(

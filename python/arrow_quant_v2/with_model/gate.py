@@ -155,7 +155,7 @@ class Gate:
 def blocks_of(layers: list[Mapping[str, Any]], quantized: QuantizedCopy) -> dict[str, list[str]]:
     """Return the compensated layers of each block, in the model's order.
 
-    A block is the first two parts of a name, "transformer_blocks.3".
+    A block is a name up to its first number, "model.layers.3", or its first two parts.
 
     Parameters
     ----------
@@ -176,9 +176,15 @@ def blocks_of(layers: list[Mapping[str, Any]], quantized: QuantizedCopy) -> dict
     blocks: dict[str, list[str]] = {}
     for name, layer in quantized.layers.items():
         if layer._name in compensated:
-            block = ".".join(layer._name.removesuffix(".weight").split(".")[:2])
-            blocks.setdefault(block, []).append(name)
+            blocks.setdefault(block_of(layer._name), []).append(name)
     return blocks
+
+
+def block_of(name: str) -> str:
+    """Return the block that a weight is in; see `blocks_of`."""
+    parts = name.removesuffix(".weight").split(".")
+    number = next((i for i, part in enumerate(parts) if part.isdigit()), 1)
+    return ".".join(parts[: number + 1])
 
 
 def _with(config: DiffusionQuantConfig, **options: Any) -> DiffusionQuantConfig:
