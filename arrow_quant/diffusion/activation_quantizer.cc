@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
+#include <optional>
 
-#include "arrow_quant/diffusion/round_to_even.h"
+#include "arrow_quant/kernels/kernels.h"
 
 namespace arrow_quant {
 namespace {
@@ -12,19 +14,20 @@ float largest_code(int bits) {
   return static_cast<float>((1 << bits) - 1);
 }
 
-void quantize_row(std::span<const float> row, float clip, float most, float* out) {
+// Unset where the row, or what is left of it, has no width.
+std::optional<kernels::UniformGrid> dynamic_grid(std::span<const float> row, float clip, int bits) {
   const auto [least, largest] = std::minmax_element(row.begin(), row.end());
   const float lo = clip * std::min(*least, 0.0f);
   const float hi = clip * std::max(*largest, 0.0f);
-  const float scale = (hi - lo) / most;
-  if (!(scale > 0)) {
-    std::fill_n(out, row.size(), 0.0f);
-    return;
-  }
-  for (size_t i = 0; i < row.size(); ++i) {
-    const float code = std::min(std::max((row[i] - lo) / scale, 0.0f), most);
-    out[i] = round_to_even(code) * scale + lo;
-  }
+  const float scale = (hi - lo) / largest_code(bits);
+  if (!(scale > 0)) return std::nullopt;
+  return kernels::UniformGrid{scale, lo, 0, largest_code(bits)};
+}
+
+// Codes without the zero point: the ends are integers, so clamping may come before rounding.
+kernels::UniformGrid static_grid(const StaticQuantizer& quantizer, int bits) {
+  const auto least = static_cast<float>(-quantizer.zero_point);
+  return {quantizer.scale, 0, least, largest_code(bits) + least};
 }
 
 }  // namespace
@@ -32,7 +35,24 @@ void quantize_row(std::span<const float> row, float clip, float most, float* out
 void quantize_dynamic(std::span<const float> rows, size_t cols, float clip, int bits,
                       std::span<float> out) {
   for (size_t begin = 0; begin < rows.size(); begin += cols) {
-    quantize_row(rows.subspan(begin, cols), clip, largest_code(bits), out.data() + begin);
+    const std::span<const float> row = rows.subspan(begin, cols);
+    if (const auto grid = dynamic_grid(row, clip, bits)) {
+      kernels::grid_values(row.data(), cols, *grid, out.data() + begin);
+    } else {
+      std::fill_n(out.data() + begin, cols, 0.0f);
+    }
+  }
+}
+
+void dynamic_errors(std::span<const float> rows, size_t cols, float clip, int bits,
+                    std::span<float> out) {
+  for (size_t begin = 0; begin < rows.size(); begin += cols) {
+    const std::span<const float> row = rows.subspan(begin, cols);
+    if (const auto grid = dynamic_grid(row, clip, bits)) {
+      kernels::grid_errors(row.data(), cols, *grid, out.data() + begin);
+    } else {
+      std::transform(row.begin(), row.end(), out.data() + begin, std::negate<float>());
+    }
   }
 }
 
@@ -50,13 +70,12 @@ StaticQuantizer static_quantizer(const ValueRange& range, int bits) {
 
 void quantize_static(std::span<const float> values, const StaticQuantizer& quantizer, int bits,
                      std::span<float> out) {
-  // Codes without the zero point: the ends are integers, so clamping may come before rounding.
-  const auto least = static_cast<float>(-quantizer.zero_point);
-  const float most = largest_code(bits) + least;
-  for (size_t i = 0; i < values.size(); ++i) {
-    const float code = std::min(std::max(values[i] / quantizer.scale, least), most);
-    out[i] = quantizer.scale * round_to_even(code);
-  }
+  kernels::grid_values(values.data(), values.size(), static_grid(quantizer, bits), out.data());
+}
+
+void static_errors(std::span<const float> values, const StaticQuantizer& quantizer, int bits,
+                   std::span<float> out) {
+  kernels::grid_errors(values.data(), values.size(), static_grid(quantizer, bits), out.data());
 }
 
 }  // namespace arrow_quant

@@ -20,6 +20,10 @@ namespace arrow_quant {
 void quantize_dynamic(std::span<const float> rows, size_t cols, float clip, int bits,
                       std::span<float> out);
 
+// What it changes: out[i] = value − x.
+void dynamic_errors(std::span<const float> rows, size_t cols, float clip, int bits,
+                    std::span<float> out);
+
 // One scale and zero point for a whole tensor:
 //   code = clamp(round(x / scale) + zero_point, 0, N), value = scale · (code − zero_point)
 struct StaticQuantizer {
@@ -36,5 +40,9 @@ StaticQuantizer static_quantizer(const ValueRange& range, int bits);
 // out: the size of values, may be values.
 void quantize_static(std::span<const float> values, const StaticQuantizer& quantizer, int bits,
                      std::span<float> out);
+
+// What it changes: out[i] = value − x.
+void static_errors(std::span<const float> values, const StaticQuantizer& quantizer, int bits,
+                   std::span<float> out);
 
 }  // namespace arrow_quant

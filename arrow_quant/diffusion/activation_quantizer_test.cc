@@ -4,13 +4,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <random>
-#include <vector>
+
+#include "arrow_quant/diffusion/diffusion_test_util.h"
 
 namespace arrow_quant {
 namespace {
-
-using Floats = std::vector<float>;
 
 Floats dynamic(const Floats& row, float clip, int bits) {
   Floats values(row.size());
@@ -22,18 +20,6 @@ Floats fixed(const Floats& values, const StaticQuantizer& quantizer, int bits) {
   Floats out(values.size());
   quantize_static(values, quantizer, bits, out);
   return out;
-}
-
-Floats normal_values(size_t count, unsigned seed) {
-  std::mt19937 random(seed);
-  Floats values(count);
-  // Sums of uniform bits: the same values with every standard library.
-  for (float& value : values) {
-    double sum = 0;
-    for (int i = 0; i < 12; ++i) sum += static_cast<double>(random()) / 4294967296.0;
-    value = static_cast<float>(sum - 6);
-  }
-  return values;
 }
 
 TEST(ActivationQuantizer, DynamicRowsUseTheirOwnRange) {
@@ -86,7 +72,7 @@ TEST(ActivationQuantizer, StaticValuesAreRoundedThenClamped) {
 }
 
 TEST(ActivationQuantizer, ValuesAreThoseOfTheFormulasWithRint) {
-  const Floats rows = normal_values(64 * 33, 5);
+  const Floats rows = bell_values(64 * 33, 5);
   for (const int bits : {2, 4, 8}) {
     const auto most = static_cast<float>((1 << bits) - 1);
     const StaticQuantizer quantizer = static_quantizer({-2.7, 3.1}, bits);
@@ -111,12 +97,27 @@ TEST(ActivationQuantizer, ValuesAreThoseOfTheFormulasWithRint) {
 }
 
 TEST(ActivationQuantizer, ValuesMayBeWrittenOverTheInputs) {
-  const Floats rows = normal_values(256, 8);
+  const Floats rows = bell_values(256, 8);
   Floats in_place = rows;
   quantize_dynamic(in_place, 64, 1, 4, in_place);
   Floats apart(rows.size());
   quantize_dynamic(rows, 64, 1, 4, apart);
   EXPECT_EQ(in_place, apart);
+}
+
+TEST(ActivationQuantizer, ErrorsAreWhatTheValuesChange) {
+  Floats rows = bell_values(3 * 50, 9);
+  std::fill_n(rows.begin() + 50, 50, 0.0f);  // a row without width
+  const StaticQuantizer quantizer = static_quantizer({-1.7, 2.1}, 4);
+  Floats errors(rows.size()), fixed_errors(rows.size()), values(rows.size());
+  dynamic_errors(rows, 50, 0.9f, 4, errors);
+  static_errors(rows, quantizer, 4, fixed_errors);
+  quantize_dynamic(rows, 50, 0.9f, 4, values);
+  const Floats fixed_values = fixed(rows, quantizer, 4);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    EXPECT_EQ(errors[i], values[i] - rows[i]) << i;
+    EXPECT_EQ(fixed_errors[i], fixed_values[i] - rows[i]) << i;
+  }
 }
 
 }  // namespace

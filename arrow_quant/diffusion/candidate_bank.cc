@@ -13,19 +13,24 @@ double range_factor(size_t index) {
   return kWidest * std::pow(kNarrowest / kWidest, share);
 }
 
-// The costs of `count` candidates; quantize(candidate, values) writes what stands for the rows.
+// quantize(candidate, errors) writes Q(x) − x of all rows.
 template <class Quantize>
-std::vector<double> costs_of(std::span<const float> rows, const WeightSketch& sketch, size_t count,
-                             Quantize&& quantize) {
-  std::vector<double> costs(count);
-  const double energy = output_energy(rows, sketch);
-  if (energy <= 0) return costs;
-  std::vector<float> values(rows.size());
-  for (size_t k = 0; k < count; ++k) {
-    quantize(k, std::span<float>(values));
-    costs[k] = output_error(rows, values, sketch) / energy;
+CandidateErrors errors_of(std::span<const float> rows, const WeightSketch& sketch,
+                          size_t candidates, Quantize&& quantize) {
+  const size_t count = rows.size() / sketch.cols();
+  CandidateErrors found;
+  found.candidates = candidates;
+  found.errors.resize(count * candidates);
+  found.energies.resize(count);
+  sketch.energies(rows, found.energies);
+  std::vector<float> errors(rows.size());
+  std::vector<double> of_rows(count);
+  for (size_t k = 0; k < candidates; ++k) {
+    quantize(k, std::span<float>(errors));
+    sketch.energies(errors, of_rows);
+    for (size_t r = 0; r < count; ++r) found.errors[r * candidates + k] = of_rows[r];
   }
-  return costs;
+  return found;
 }
 
 }  // namespace
@@ -39,38 +44,28 @@ ValueRange range_candidate(const ValueRange& calibrated, size_t candidate) {
           calibrated.hi * range_factor(candidate % kRangeFactors)};
 }
 
-std::vector<double> clip_costs(std::span<const float> rows, int bits, const WeightSketch& sketch) {
-  return costs_of(rows, sketch, kClipRatios, [&](size_t k, std::span<float> values) {
-    quantize_dynamic(rows, sketch.cols(), static_cast<float>(clip_ratio(k)), bits, values);
+std::vector<double> CandidateErrors::costs(std::span<const size_t> rows) const {
+  std::vector<double> sums(candidates);
+  double energy = 0;
+  for (const size_t row : rows) {
+    energy += energies[row];
+    for (size_t k = 0; k < candidates; ++k) sums[k] += errors[row * candidates + k];
+  }
+  for (double& sum : sums) sum = energy > 0 ? sum / energy : 0;
+  return sums;
+}
+
+CandidateErrors clip_errors(std::span<const float> rows, int bits, const WeightSketch& sketch) {
+  return errors_of(rows, sketch, kClipRatios, [&](size_t k, std::span<float> errors) {
+    dynamic_errors(rows, sketch.cols(), static_cast<float>(clip_ratio(k)), bits, errors);
   });
 }
 
-std::vector<double> range_costs(std::span<const float> rows, const ValueRange& calibrated, int bits,
-                                const WeightSketch& sketch) {
-  return costs_of(rows, sketch, kRangeCandidates, [&](size_t k, std::span<float> values) {
-    quantize_static(rows, static_quantizer(range_candidate(calibrated, k), bits), bits, values);
+CandidateErrors range_errors(std::span<const float> rows, const ValueRange& calibrated, int bits,
+                             const WeightSketch& sketch) {
+  return errors_of(rows, sketch, kRangeCandidates, [&](size_t k, std::span<float> errors) {
+    static_errors(rows, static_quantizer(range_candidate(calibrated, k), bits), bits, errors);
   });
-}
-
-double output_error(std::span<const float> rows, std::span<const float> values,
-                    const WeightSketch& sketch) {
-  std::vector<float> errors(sketch.cols());
-  double sum = 0;
-  for (size_t begin = 0; begin < rows.size(); begin += errors.size()) {
-    for (size_t j = 0; j < errors.size(); ++j) {
-      errors[j] = values[begin + j] - rows[begin + j];
-    }
-    sum += sketch.energy(errors);
-  }
-  return sum;
-}
-
-double output_energy(std::span<const float> rows, const WeightSketch& sketch) {
-  double sum = 0;
-  for (size_t begin = 0; begin < rows.size(); begin += sketch.cols()) {
-    sum += sketch.energy(rows.subspan(begin, sketch.cols()));
-  }
-  return sum;
 }
 
 }  // namespace arrow_quant

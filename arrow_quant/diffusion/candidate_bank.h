@@ -1,10 +1,10 @@
 // The parameters of activations that are tried, and what each would cost a layer: a table from
 // which groups of timesteps and the parameters of each are chosen (see time_groups.h).
 //
-// A cost is the error of the layer's outputs relative to the outputs, over the sampled rows of one
+// A cost is the error of the layer's outputs relative to the outputs, over sampled rows of one
 // step: Σ ‖(Q(x) − x)·Sᵀ‖² / Σ ‖x·Sᵀ‖², S the sketch of its weights; 0 where the outputs are 0. Not
 // the error of x itself: ranges that are best for x are far from best for what the layer makes of
-// it.
+// it. Both sums are kept row by row, so that the costs of any of the rows need no second look.
 #pragma once
 
 #include <cstddef>
@@ -28,14 +28,19 @@ inline constexpr size_t kRangeFactors = 11;
 inline constexpr size_t kRangeCandidates = kRangeFactors * kRangeFactors;
 ValueRange range_candidate(const ValueRange& calibrated, size_t candidate);
 
-// Of each candidate, on the rows [n, cols] of one step. cols is the sketch's.
-std::vector<double> clip_costs(std::span<const float> rows, int bits, const WeightSketch& sketch);
-std::vector<double> range_costs(std::span<const float> rows, const ValueRange& calibrated, int bits,
-                                const WeightSketch& sketch);
+// What each candidate makes of rows.
+struct CandidateErrors {
+  size_t candidates = 0;
+  std::vector<double> errors;    // [rows, candidates]: ‖(Q(x) − x)·Sᵀ‖²
+  std::vector<double> energies;  // [rows]: ‖x·Sᵀ‖²
 
-// Of values that stand for the rows: Σ ‖(values − rows)·Sᵀ‖² and Σ ‖rows·Sᵀ‖².
-double output_error(std::span<const float> rows, std::span<const float> values,
-                    const WeightSketch& sketch);
-double output_energy(std::span<const float> rows, const WeightSketch& sketch);
+  // Of each candidate, over some of the rows.
+  std::vector<double> costs(std::span<const size_t> rows) const;
+};
+
+// Of rows [n, cols]; cols is the sketch's.
+CandidateErrors clip_errors(std::span<const float> rows, int bits, const WeightSketch& sketch);
+CandidateErrors range_errors(std::span<const float> rows, const ValueRange& calibrated, int bits,
+                             const WeightSketch& sketch);
 
 }  // namespace arrow_quant

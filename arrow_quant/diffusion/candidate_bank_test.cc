@@ -3,30 +3,29 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <random>
+#include <numeric>
+
+#include "arrow_quant/diffusion/diffusion_test_util.h"
 
 namespace arrow_quant {
 namespace {
 
-using Floats = std::vector<float>;
-
 constexpr size_t kCols = 96;
 
-Floats uniform_values(size_t count, unsigned seed) {
-  std::mt19937 random(seed);
-  Floats values(count);
-  for (float& value : values) {
-    value = static_cast<float>(static_cast<double>(random()) / 2147483648.0 - 1);
-  }
-  return values;
+// Over all rows.
+std::vector<double> all_costs(const CandidateErrors& errors) {
+  std::vector<size_t> rows(errors.energies.size());
+  std::iota(rows.begin(), rows.end(), 0);
+  return errors.costs(rows);
 }
 
-WeightSketch any_sketch() {
-  WeightSketch sketch(kCols);
-  for (size_t row = 0; row < 60; ++row) {
-    sketch.add_row(row, uniform_values(kCols, static_cast<unsigned>(1000 + row)));
-  }
-  return sketch;
+std::vector<double> clip_costs(const Floats& rows, int bits, const WeightSketch& sketch) {
+  return all_costs(clip_errors(rows, bits, sketch));
+}
+
+std::vector<double> range_costs(const Floats& rows, const ValueRange& calibrated, int bits,
+                                const WeightSketch& sketch) {
+  return all_costs(range_errors(rows, calibrated, bits, sketch));
 }
 
 size_t index_of_least(const std::vector<double>& costs) {
@@ -52,24 +51,30 @@ TEST(CandidateBank, RangesAreEveryPairOfFactors) {
 }
 
 TEST(CandidateBank, CostsAreTheErrorOfTheOutputs) {
-  const WeightSketch sketch = any_sketch();
+  const WeightSketch sketch = any_sketch(kCols);
   const Floats rows = uniform_values(kCols * 5, 1);
   const std::vector<double> costs = clip_costs(rows, 4, sketch);
   ASSERT_EQ(costs.size(), kClipRatios);
   Floats values(rows.size());
   quantize_dynamic(rows, kCols, 0.5f, 4, values);
-  double error = 0, energy = 0;
-  for (size_t r = 0; r < 5; ++r) {
-    Floats difference(kCols);
-    for (size_t j = 0; j < kCols; ++j) difference[j] = values[r * kCols + j] - rows[r * kCols + j];
-    error += sketch.energy(difference);
-    energy += sketch.energy(std::span(rows).subspan(r * kCols, kCols));
-  }
-  EXPECT_DOUBLE_EQ(costs[10], error / energy);
+  const double energy = output_energy(rows, sketch);
+  EXPECT_NEAR(costs[10], output_error(rows, values, sketch) / energy, 1e-12);
+  quantize_static(rows, static_quantizer(range_candidate({-1, 1}, 7), 4), 4, values);
+  EXPECT_NEAR(range_costs(rows, {-1, 1}, 4, sketch)[7], output_error(rows, values, sketch) / energy,
+              1e-12);
+}
+
+TEST(CandidateBank, CostsOfSomeRowsAreThoseOfTheseRowsAlone) {
+  const WeightSketch sketch = any_sketch(kCols);
+  const Floats rows = uniform_values(kCols * 4, 3);
+  const CandidateErrors all = range_errors(rows, {-1, 1}, 4, sketch);
+  Floats some(rows.begin() + kCols, rows.begin() + 2 * kCols);
+  some.insert(some.end(), rows.begin() + 3 * kCols, rows.end());
+  EXPECT_EQ(all.costs(std::vector<size_t>{1, 3}), range_costs(some, {-1, 1}, 4, sketch));
 }
 
 TEST(CandidateBank, OutliersAreWorthClippingAndEvenValuesAreNot) {
-  const WeightSketch sketch = any_sketch();
+  const WeightSketch sketch = any_sketch(kCols);
   Floats rows = uniform_values(kCols * 16, 2);
   EXPECT_LE(index_of_least(clip_costs(rows, 4, sketch)), 1u);
   const ValueRange even = {-1, 1};
@@ -86,7 +91,7 @@ TEST(CandidateBank, OutliersAreWorthClippingAndEvenValuesAreNot) {
 }
 
 TEST(CandidateBank, RowsOfZerosCostNothing) {
-  const WeightSketch sketch = any_sketch();
+  const WeightSketch sketch = any_sketch(kCols);
   const Floats zeros(kCols * 2);
   EXPECT_EQ(clip_costs(zeros, 4, sketch), std::vector<double>(kClipRatios));
   EXPECT_EQ(range_costs(zeros, {0, 0}, 4, sketch), std::vector<double>(kRangeCandidates));

@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <utility>
 #include <vector>
 
 #include "arrow_quant/diffusion/activation_quantizer.h"
-#include "arrow_quant/diffusion/candidate_bank.h"
-#include "arrow_quant/diffusion/round_to_even.h"
+#include "arrow_quant/kernels/kernels.h"
 
 namespace arrow_quant {
 namespace {
@@ -37,26 +37,11 @@ Mixed sum(const Mixed& a, double factor, const Mixed& b) {
   return all;
 }
 
-// x̂ − x of a row's values on a grid.
-void quantization_errors(std::span<const float> row, const CodeGrid& grid,
-                         std::vector<float>& errors) {
-  errors.resize(row.size());
-  const auto most = static_cast<float>(largest_code(grid.bits));
-  for (size_t i = 0; i < row.size(); ++i) {
-    const double x = row[i];
-    const auto place = static_cast<float>((x - grid.lo) / grid.step);
-    const float code = round_to_even(std::min(std::max(place, 0.0f), most));
-    errors[i] = static_cast<float>(grid.lo + grid.step * static_cast<double>(code) - x);
-  }
-}
-
 // What is the same for all calibrating rows, whatever the quantizer.
 class RowOutputs {
  public:
-  explicit RowOutputs(const TransitionRows& rows) : rows_(rows) {
-    for (size_t r = 0; r < count(); ++r) {
-      outputs_.push_back(rows.sketch->apply(row(r)));
-    }
+  explicit RowOutputs(const TransitionRows& rows) : rows_(rows), outputs_(count()) {
+    rows.sketch->apply(rows.calibrating, outputs_);
   }
 
   size_t count() const { return rows_.calibrating.size() / cols(); }
@@ -68,18 +53,32 @@ class RowOutputs {
   const TransitionRows& rows() const { return rows_; }
   int bits() const { return rows_.bits; }
 
-  Mixed error_of_outputs(size_t r, const CodeGrid& grid, std::vector<float>& errors) const {
-    quantization_errors(row(r), grid, errors);
-    return rows_.sketch->apply(errors);
+  // Of each calibrating row; grid(r): of row r, its rows stay as they are where it has no step.
+  template <class GridOfRow>
+  std::vector<Mixed> errors_of_outputs(GridOfRow&& grid) const {
+    std::vector<float> errors(rows_.calibrating.size());
+    for (size_t r = 0; r < count(); ++r) {
+      const CodeGrid codes = grid(r);
+      if (!(codes.step > 0)) continue;
+      kernels::grid_errors(row(r).data(), cols(),
+                           {static_cast<float>(codes.step), static_cast<float>(codes.lo), 0,
+                            static_cast<float>(largest_code(codes.bits))},
+                           errors.data() + r * cols());
+    }
+    std::vector<Mixed> mixed(count());
+    rows_.sketch->apply(errors, mixed);
+    return mixed;
   }
-  // Of held-out rows; quantize(rows, values) writes what stands for them.
+  // Of held-out rows; quantize(rows, errors) writes Q(x) − x.
   template <class Quantize>
   std::optional<double> held_out_error(Quantize&& quantize) const {
     if (rows_.held_out.empty()) return std::nullopt;
-    std::vector<float> values(rows_.held_out.size());
-    quantize(rows_.held_out, std::span<float>(values));
-    return output_error(rows_.held_out, values, *rows_.sketch) * static_cast<double>(cols()) /
-           static_cast<double>(rows_.held_out.size());
+    std::vector<float> errors(rows_.held_out.size());
+    quantize(rows_.held_out, std::span<float>(errors));
+    std::vector<double> energies(errors.size() / cols());
+    rows_.sketch->energies(errors, energies);
+    return std::accumulate(energies.begin(), energies.end(), 0.0) /
+           static_cast<double>(energies.size());
   }
 
  private:
@@ -125,9 +124,9 @@ class StaticRowError : public TransitionError {
     const CodeGrid grid = grid_of(range, outputs_.bits());
     const double per_row = 1 / weight();
     Slope slope;
-    std::vector<float> errors;
+    const std::vector<Mixed> errors = outputs_.errors_of_outputs([&](size_t) { return grid; });
     for (size_t r = 0; r < outputs_.count(); ++r) {
-      const Mixed error = outputs_.error_of_outputs(r, grid, errors);
+      const Mixed& error = errors[r];
       const double squared = dot(error, error);
       slope.value += per_row * squared;
       const Mixed from_centre = sum(outputs_.output(r), -range.centre(), ones_);
@@ -147,8 +146,8 @@ class StaticRowError : public TransitionError {
   std::optional<double> held_out_error(const Coordinates& u) const override {
     const int bits = outputs_.bits();
     const StaticQuantizer quantizer = static_quantizer(range_at(u, mean_width_), bits);
-    return outputs_.held_out_error([&](std::span<const float> rows, std::span<float> values) {
-      quantize_static(rows, quantizer, bits, values);
+    return outputs_.held_out_error([&](std::span<const float> rows, std::span<float> errors) {
+      static_errors(rows, quantizer, bits, errors);
     });
   }
 
@@ -191,11 +190,11 @@ class DynamicRowError : public TransitionError {
     const double clip = clip_at(u);
     const double per_row = 1 / weight();
     Slope slope;
-    std::vector<float> errors;
+    const std::vector<Mixed> errors = outputs_.errors_of_outputs([&](size_t r) {
+      return grid_of({clip * ranges_[r].lo, clip * ranges_[r].hi}, outputs_.bits());
+    });
     for (size_t r = 0; r < outputs_.count(); ++r) {
-      const ValueRange range = {clip * ranges_[r].lo, clip * ranges_[r].hi};
-      if (range.width() <= 0) continue;  // zeros stay zeros
-      const Mixed error = outputs_.error_of_outputs(r, grid_of(range, outputs_.bits()), errors);
+      const Mixed& error = errors[r];
       const double squared = dot(error, error);
       slope.value += per_row * squared;
       slope.gradient[0] += 2 * per_row * (squared + dot(error, outputs_.output(r)));
@@ -214,9 +213,9 @@ class DynamicRowError : public TransitionError {
   }
 
   std::optional<double> held_out_error(const Coordinates& u) const override {
-    return outputs_.held_out_error([&](std::span<const float> rows, std::span<float> values) {
-      quantize_dynamic(rows, outputs_.cols(), static_cast<float>(clip_at(u)), outputs_.bits(),
-                       values);
+    return outputs_.held_out_error([&](std::span<const float> rows, std::span<float> errors) {
+      dynamic_errors(rows, outputs_.cols(), static_cast<float>(clip_at(u)), outputs_.bits(),
+                     errors);
     });
   }
 

@@ -5,47 +5,31 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
-#include <random>
+
+#include "arrow_quant/diffusion/diffusion_test_util.h"
 
 namespace arrow_quant {
 namespace {
 
-using Floats = std::vector<float>;
 using Errors = std::vector<std::unique_ptr<TransitionError>>;
 
 constexpr size_t kCols = 32;
 constexpr double kMeanWidth = 6;
-
-// Bell-shaped values of a spread; sums of uniform bits are the same with every standard library.
-Floats bell_values(size_t count, double spread, unsigned seed) {
-  std::mt19937 random(seed);
-  Floats values(count);
-  for (float& value : values) {
-    double sum = 0;
-    for (int i = 0; i < 12; ++i) sum += static_cast<double>(random()) / 4294967296.0;
-    value = static_cast<float>(spread * (sum - 6));
-  }
-  return values;
-}
 
 // A layer, and rows of four groups whose spread grows slowly.
 class TransitionOptimization : public ::testing::Test {
  protected:
   static constexpr size_t kGroups = 4;
 
-  TransitionOptimization() : sketch_(kCols) {
-    for (size_t row = 0; row < 60; ++row) {
-      sketch_.add_row(row, bell_values(kCols, 1, static_cast<unsigned>(1000 + row)));
-    }
-  }
+  TransitionOptimization() : sketch_(sketch_of_rows(bell_values(60 * kCols, 1000), kCols)) {}
 
   void take_rows(size_t rows, unsigned seed = 1) {
     for (size_t g = 0; g < kGroups; ++g) {
       const double spread = 1 + 0.1 * static_cast<double>(g);
       const auto number = static_cast<unsigned>(g);
-      train_[g] = bell_values(rows * kCols, spread, seed + number);
-      held_out_[g] = bell_values(64 * kCols, spread, seed + 100 + number);
-      fresh_[g] = bell_values(400 * kCols, spread, seed + 200 + number);
+      train_[g] = bell_values(rows * kCols, seed + number, spread);
+      held_out_[g] = bell_values(64 * kCols, seed + 100 + number, spread);
+      fresh_[g] = bell_values(400 * kCols, seed + 200 + number, spread);
     }
   }
 

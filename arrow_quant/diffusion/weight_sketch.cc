@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "arrow_quant/kernels/panels.h"
+
 namespace arrow_quant {
 namespace {
 
 constexpr size_t kBlock = 64;  // inputs that are summed in float32 before they join the double sum
-constexpr size_t kTile = 16;   // mixtures
+constexpr size_t kTile = 16;   // rows that meet a block while it is near
 
 // SplitMix64 (Steele, Lea and Flood 2014) at the position of a row: 64 well mixed bits.
 uint64_t mixed_bits(uint64_t row) {
@@ -17,18 +19,15 @@ uint64_t mixed_bits(uint64_t row) {
   return bits ^ (bits >> 31);
 }
 
-// sums[i] += Σ x[j]·mixtures[j, i] over inputs begin ≤ j < end. A tile's sums stay in registers.
-void add_products(const float* x, const float* mixtures, size_t begin, size_t end, double* sums) {
-  std::array<float, kTile> tile = {};
-  for (size_t j = begin; j < end; ++j) {
-    const float* const mixture = mixtures + j * WeightSketch::kRows;
-    for (size_t i = 0; i < kTile; ++i) {
-      tile[i] += x[j] * mixture[i];
+// In four sums by index, which do not wait for each other.
+double squares(const WeightSketch::Mixed& mixed) {
+  std::array<double, 4> sums = {};
+  for (size_t s = 0; s < mixed.size(); s += sums.size()) {
+    for (size_t i = 0; i < sums.size(); ++i) {
+      sums[i] += mixed[s + i] * mixed[s + i];
     }
   }
-  for (size_t i = 0; i < kTile; ++i) {
-    sums[i] += static_cast<double>(tile[i]);
-  }
+  return (sums[0] + sums[1]) + (sums[2] + sums[3]);
 }
 
 }  // namespace
@@ -49,23 +48,48 @@ void WeightSketch::add_row(size_t row, std::span<const float> weights) {
   }
 }
 
-WeightSketch::Mixed WeightSketch::apply(std::span<const float> x) const {
-  Mixed mixed = {};
-  for (size_t begin = 0; begin < cols_; begin += kBlock) {
-    const size_t end = std::min(cols_, begin + kBlock);
-    for (size_t s = 0; s < kRows; s += kTile) {
-      add_products(x.data(), mixtures_.data() + s, begin, end, mixed.data() + s);
+void WeightSketch::apply(std::span<const float> rows, std::span<Mixed> mixed) const {
+  std::array<float, kTile * kRows> sums;
+  for (size_t first = 0; first < mixed.size(); first += kTile) {
+    const size_t count = std::min(kTile, mixed.size() - first);
+    std::fill_n(mixed.begin() + static_cast<std::ptrdiff_t>(first), count, Mixed{});
+    for (size_t begin = 0; begin < cols_; begin += kBlock) {
+      sums.fill(0);
+      kernels::multiply_add({.a = rows.data() + first * cols_ + begin,
+                             .a_row_stride = cols_,
+                             .b = mixtures_.data() + begin * kRows,
+                             .b_stride = kRows,
+                             .c = sums.data(),
+                             .c_stride = kRows,
+                             .rows = count,
+                             .depth = std::min(kBlock, cols_ - begin),
+                             .cols = kRows});
+      for (size_t r = 0; r < count; ++r) {
+        for (size_t s = 0; s < kRows; ++s) {
+          mixed[first + r][s] += static_cast<double>(sums[r * kRows + s]);
+        }
+      }
     }
   }
+}
+
+WeightSketch::Mixed WeightSketch::apply(std::span<const float> x) const {
+  Mixed mixed;
+  apply(x, std::span(&mixed, 1));
   return mixed;
 }
 
 double WeightSketch::energy(std::span<const float> x) const {
-  double energy = 0;
-  for (const double value : apply(x)) {
-    energy += value * value;
+  return squares(apply(x));
+}
+
+void WeightSketch::energies(std::span<const float> rows, std::span<double> energies) const {
+  std::array<Mixed, kTile> mixed;
+  for (size_t first = 0; first < energies.size(); first += kTile) {
+    const size_t count = std::min(kTile, energies.size() - first);
+    apply(rows.subspan(first * cols_, count * cols_), std::span(mixed).first(count));
+    for (size_t r = 0; r < count; ++r) energies[first + r] = squares(mixed[r]);
   }
-  return energy;
 }
 
 }  // namespace arrow_quant

@@ -27,8 +27,12 @@ class WeightSketch {
 
   // x·Sᵀ of an input or an error, [cols].
   Mixed apply(std::span<const float> x) const;
+  // Of each of many, [n, cols]; mixed: [n].
+  void apply(std::span<const float> rows, std::span<Mixed> mixed) const;
   // ‖x·Sᵀ‖².
   double energy(std::span<const float> x) const;
+  // Of each of many, [n, cols]; energies: [n].
+  void energies(std::span<const float> rows, std::span<double> energies) const;
 
  private:
   size_t cols_;

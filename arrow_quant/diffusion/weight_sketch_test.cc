@@ -3,29 +3,14 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <random>
+
+#include "arrow_quant/diffusion/diffusion_test_util.h"
 
 namespace arrow_quant {
 namespace {
 
-std::vector<float> uniform_values(size_t count, unsigned seed) {
-  std::mt19937 random(seed);
-  std::vector<float> values(count);
-  for (float& value : values) {
-    value = static_cast<float>(static_cast<double>(random()) / 2147483648.0 - 1);
-  }
-  return values;
-}
-
-WeightSketch sketch_of(const std::vector<float>& weights, size_t cols) {
-  WeightSketch sketch(cols);
-  for (size_t row = 0; row * cols < weights.size(); ++row) {
-    sketch.add_row(row, std::span(weights).subspan(row * cols, cols));
-  }
-  return sketch;
-}
-
-double output_energy(const std::vector<float>& weights, const std::vector<float>& x) {
+// ‖x·Wᵀ‖² of the weights themselves.
+double exact_energy(const Floats& weights, const Floats& x) {
   double energy = 0;
   for (size_t begin = 0; begin < weights.size(); begin += x.size()) {
     double y = 0;
@@ -37,12 +22,12 @@ double output_energy(const std::vector<float>& weights, const std::vector<float>
 
 TEST(WeightSketch, EnergyEstimatesThatOfTheOutputs) {
   constexpr size_t kCols = 100, kOut = 200;
-  const std::vector<float> weights = uniform_values(kCols * kOut, 1);
-  const WeightSketch sketch = sketch_of(weights, kCols);
+  const Floats weights = uniform_values(kCols * kOut, 1);
+  const WeightSketch sketch = sketch_of_rows(weights, kCols);
   double ratios = 0;
   for (unsigned seed = 0; seed < 40; ++seed) {
-    const std::vector<float> x = uniform_values(kCols, 100 + seed);
-    const double ratio = sketch.energy(x) / output_energy(weights, x);
+    const Floats x = uniform_values(kCols, 100 + seed);
+    const double ratio = sketch.energy(x) / exact_energy(weights, x);
     EXPECT_NEAR(ratio, 1, 0.7) << seed;
     ratios += ratio / 40;
   }
@@ -50,15 +35,15 @@ TEST(WeightSketch, EnergyEstimatesThatOfTheOutputs) {
 }
 
 TEST(WeightSketch, OneRowOfWeightsIsMeasuredExactly) {
-  const std::vector<float> weights = uniform_values(64, 2);
-  const std::vector<float> x = uniform_values(64, 3);
-  EXPECT_NEAR(sketch_of(weights, 64).energy(x), output_energy(weights, x), 1e-5);
+  const Floats weights = uniform_values(64, 2);
+  const Floats x = uniform_values(64, 3);
+  EXPECT_NEAR(sketch_of_rows(weights, 64).energy(x), exact_energy(weights, x), 1e-5);
 }
 
 TEST(WeightSketch, ApplyIsLinear) {
-  const WeightSketch sketch = sketch_of(uniform_values(130 * 20, 4), 130);
-  const std::vector<float> a = uniform_values(130, 5), b = uniform_values(130, 6);
-  std::vector<float> sum(130);
+  const WeightSketch sketch = sketch_of_rows(uniform_values(130 * 20, 4), 130);
+  const Floats a = uniform_values(130, 5), b = uniform_values(130, 6);
+  Floats sum(130);
   for (size_t j = 0; j < 130; ++j) sum[j] = a[j] + b[j];
   const WeightSketch::Mixed of_a = sketch.apply(a), of_b = sketch.apply(b),
                             of_sum = sketch.apply(sum);
@@ -67,8 +52,23 @@ TEST(WeightSketch, ApplyIsLinear) {
   }
 }
 
+TEST(WeightSketch, ManyRowsAreMixedAsEachByItself) {
+  constexpr size_t kCols = 130;
+  const WeightSketch sketch = any_sketch(kCols);
+  const Floats rows = uniform_values(kCols * 37, 7);
+  std::vector<WeightSketch::Mixed> mixed(37);
+  std::vector<double> energies(37);
+  sketch.apply(rows, mixed);
+  sketch.energies(rows, energies);
+  for (size_t r = 0; r < 37; ++r) {
+    const auto row = std::span(rows).subspan(r * kCols, kCols);
+    EXPECT_EQ(mixed[r], sketch.apply(row)) << r;
+    EXPECT_EQ(energies[r], sketch.energy(row)) << r;
+  }
+}
+
 TEST(WeightSketch, SignsBelongToTheNumberOfTheRow) {
-  const std::vector<float> one = {1};
+  const Floats one = {1};
   WeightSketch first(1), second(1);
   first.add_row(0, one);
   second.add_row(1, one);
@@ -84,7 +84,7 @@ TEST(WeightSketch, SignsBelongToTheNumberOfTheRow) {
 
 TEST(WeightSketch, SignsAreTheSameEverywhere) {
   // Known values of SplitMix64 seeded with 0: 0xe220a8397b1dcdaf, then 0x6e789e6aa1b965f4.
-  const std::vector<float> one = {1};
+  const Floats one = {1};
   for (const auto& [row, bits] : {std::pair<size_t, uint64_t>{0, 0xe220a8397b1dcdaf},
                                   std::pair<size_t, uint64_t>{1, 0x6e789e6aa1b965f4}}) {
     WeightSketch sketch(1);

@@ -7,6 +7,7 @@
 
 #include "arrow_quant/kernels/compare-inl.h"
 #include "arrow_quant/kernels/convert-inl.h"
+#include "arrow_quant/kernels/grid-inl.h"
 #include "arrow_quant/kernels/quantize-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -31,6 +32,8 @@ HWY_EXPORT(UnpackCodes);
 HWY_EXPORT(Widen);
 HWY_EXPORT(Narrow);
 HWY_EXPORT(Compare);
+HWY_EXPORT(GridValues);
+HWY_EXPORT(GridErrors);
 HWY_EXPORT(Target);
 
 Range quantize_groups(const GroupTable& table, const Coding& coding) {
@@ -59,6 +62,12 @@ void narrow(const float* data, size_t count, DType dtype, void* out) {
 }
 CompareSums compare(const float* x, const float* y, size_t count) {
   return HWY_DYNAMIC_DISPATCH(Compare)(x, y, count);
+}
+void grid_values(const float* x, size_t count, const UniformGrid& grid, float* out) {
+  HWY_DYNAMIC_DISPATCH(GridValues)(x, count, grid, out);
+}
+void grid_errors(const float* x, size_t count, const UniformGrid& grid, float* out) {
+  HWY_DYNAMIC_DISPATCH(GridErrors)(x, count, grid, out);
 }
 const char* active_target() {
   return HWY_DYNAMIC_DISPATCH(Target)();

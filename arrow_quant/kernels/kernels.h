@@ -114,6 +114,19 @@ struct CompareSums {
 // Sums over x against y in 8 partial sums by index.
 CompareSums compare(const float* x, const float* y, size_t count);
 
+// The values scale · code + offset, of the integers least ≤ code ≤ most.
+struct UniformGrid {
+  float scale = 1;  // > 0
+  float offset = 0;
+  float least = 0;  // both within ±2^22
+  float most = 15;
+};
+// out[i] = scale · code + offset, code the nearest to (x[i] − offset) / scale, halves to even; each
+// operation is rounded. x is finite; out may be x.
+void grid_values(const float* x, size_t count, const UniformGrid& grid, float* out);
+// The same − x[i].
+void grid_errors(const float* x, size_t count, const UniformGrid& grid, float* out);
+
 // The name of the instruction set in use.
 const char* active_target();
 

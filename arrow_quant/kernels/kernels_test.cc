@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <random>
@@ -273,6 +274,30 @@ TEST_P(KernelsTest, CompareGivesTheSumsOfThePlainLoop) {
     EXPECT_EQ(actual.restored_sq, expected.restored_sq);
     EXPECT_EQ(actual.error_sq, expected.error_sq);
     EXPECT_EQ(actual.max_abs_error, expected.max_abs_error);
+  }
+}
+
+TEST_P(KernelsTest, GridsGiveTheValuesAndErrorsOfThePlainLoop) {
+  std::mt19937 random(8);
+  std::normal_distribution<float> normal;
+  std::vector<float> x(203);
+  for (float& value : x) value = 0.05f * normal(random);
+  for (const UniformGrid grid :
+       {UniformGrid{0.013f, 0, -6, 9}, UniformGrid{0.004f, -0.05f, 0, 255}}) {
+    for (const size_t count : {0u, 1u, 15u, 16u, 203u}) {
+      std::vector<float> values(count), errors(count), expected(count), lost(count);
+      grid_values(x.data(), count, grid, values.data());
+      grid_errors(x.data(), count, grid, errors.data());
+      for (size_t i = 0; i < count; ++i) {
+        const float place = (x[i] - grid.offset) / grid.scale;
+        const float code = std::nearbyint(std::min(std::max(place, grid.least), grid.most));
+        const float product = code * grid.scale;
+        expected[i] = product + grid.offset;
+        lost[i] = expected[i] - x[i];
+      }
+      EXPECT_EQ(values, expected) << count;
+      EXPECT_EQ(errors, lost) << count;
+    }
   }
 }
 

@@ -40,8 +40,8 @@ class Choosing {
       if (searched_ || is_static()) run_phases();
     }
     if (task_.phases->validation.enabled) {
-      choice_.diagnosis = diagnose(phase_task(*task_.calibrating), parameters_,
-                                   task_.phases->validation.smoothness_threshold);
+      choice_.diagnosis =
+          diagnose(phase_task(), parameters_, task_.phases->validation.smoothness_threshold);
     }
     choice_.act = stored();
     return std::move(choice_);
@@ -77,9 +77,9 @@ class Choosing {
 
   void search() {
     if (searches_bank(task_.scheme, task_.may_clip)) {
-      searched_ =
-          offer(is_static() ? "static range" : "clip",
-                search_parameters(estimate_, *task_.calibrating), is_static() ? 0 : kClipGate);
+      bank_.emplace(*task_.calibrating, task_.scheme, estimate_.whole, *task_.sketch);
+      searched_ = offer(is_static() ? "static range" : "clip", search_parameters(estimate_, *bank_),
+                        is_static() ? 0 : kClipGate);
     } else if (is_static()) {
       const ActivationParameters plain = parameters_;
       for (const double margin : kMargins) {
@@ -99,12 +99,13 @@ class Choosing {
     choice_.steps.push_back({"boundary smoothing", before, after, time.smooth});
   }
 
-  PhaseTask phase_task(const ActivationRows& calibrating) const {
-    return {estimate_, task_.may_clip, &calibrating, task_.held_out, task_.time.couplings};
+  PhaseTask phase_task() const {
+    return {estimate_, bank_ ? &*bank_ : nullptr, task_.calibrating, task_.held_out,
+            task_.time.couplings};
   }
 
   void run_phases() {
-    const PhaseTask phase = phase_task(*task_.calibrating);
+    const PhaseTask phase = phase_task();
     if (task_.phases->boundary_smoothing.enabled) {
       if (auto smoothed = smooth_small_samples(phase, parameters_)) {
         offer("markov smoother", *std::move(smoothed), kPhaseGate);
@@ -114,8 +115,10 @@ class Choosing {
   }
 
   void optimize() {
-    const auto [pick, confirm] = halves_of(*task_.held_out);
-    PhaseTask phase = phase_task(*task_.calibrating);
+    const auto [first, second] = halves_of(*task_.held_out);
+    const ActivationRows pick = task_.held_out->where(first);
+    const ActivationRows confirm = task_.held_out->where(second);
+    PhaseTask phase = phase_task();
     phase.held_out = &pick;
     auto optimized = optimize_parameters(phase, parameters_, task_.phases->transition_optimization);
     if (!optimized) return;
@@ -148,6 +151,7 @@ class Choosing {
   const ActivationTask& task_;
   ActivationCost cost_;  // on held-out rows
   EstimateTask estimate_;
+  std::optional<BankErrors> bank_;   // of calibrating rows, where parameters are searched
   ActivationParameters parameters_;  // of each group
   double error_ = 0;                 // what they cost
   bool searched_ = false;            // they came from the bank

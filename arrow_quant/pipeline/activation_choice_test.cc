@@ -298,9 +298,9 @@ TEST(ActivationRows, LieInTheOrderOfTheirSteps) {
             (std::vector<float>{2, 5, 1, 3, 4}));
   EXPECT_TRUE(all.at(2).empty());
   EXPECT_EQ(all.trajectories(), (std::vector<int32_t>{0, 1, 2}));
-  const ActivationRows some = all.of([](int32_t trajectory) { return trajectory == 1; });
+  const ActivationRows some = all.where([](size_t, int32_t trajectory) { return trajectory == 1; });
   EXPECT_EQ(std::vector<float>(some.at(1).begin(), some.at(1).end()), (std::vector<float>{1, 4}));
-  EXPECT_EQ(all.every_second(1).count(), 2u);
+  EXPECT_EQ(all.where([](size_t place, int32_t) { return place == 1; }).count(), 2u);
   EXPECT_EQ(ActivationRows(rows, 1, 3, {{}, 1}).count(), 2u);
 }
 

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "arrow_quant/diffusion/candidate_bank.h"
-
 namespace arrow_quant {
 namespace {
 
@@ -38,16 +36,29 @@ ValueRange extremes_of(const ActivationRows& rows) {
   return extremes_of(rows.of_steps(0, rows.steps()));
 }
 
-CandidateCosts bank_costs(const ActivationRows& rows, const ActivationScheme& scheme,
-                          const ValueRange& whole, const WeightSketch& sketch) {
-  const bool dynamic = scheme.mode == ActMode::Dynamic;
-  CandidateCosts table;
-  table.candidates = dynamic ? kClipRatios : kRangeCandidates;
+BankErrors::BankErrors(const ActivationRows& rows, const ActivationScheme& scheme,
+                       const ValueRange& whole, const WeightSketch& sketch)
+    : candidates_(scheme.mode == ActMode::Dynamic ? kClipRatios : kRangeCandidates) {
   for (size_t t = 0; t < rows.steps(); ++t) {
-    const std::span<const float> all = rows.at(t);
-    const std::span<const float> some = all.first(std::min(all.size(), kBankRows * rows.cols()));
-    const std::vector<double> costs = dynamic ? clip_costs(some, scheme.bits, sketch)
-                                              : range_costs(some, whole, scheme.bits, sketch);
+    const size_t taken = std::min(rows.count(t, t + 1), kBankRows);
+    const std::span<const float> some = rows.at(t).first(taken * rows.cols());
+    of_steps_.push_back(scheme.mode == ActMode::Dynamic
+                            ? clip_errors(some, scheme.bits, sketch)
+                            : range_errors(some, whole, scheme.bits, sketch));
+    const std::span<const int32_t> trajectories = rows.trajectories(t).first(taken);
+    trajectories_.emplace_back(trajectories.begin(), trajectories.end());
+  }
+}
+
+CandidateCosts BankErrors::costs(const RowFilter& takes) const {
+  CandidateCosts table;
+  table.candidates = candidates_;
+  for (size_t t = 0; t < of_steps_.size(); ++t) {
+    std::vector<size_t> rows;
+    for (size_t r = 0; r < trajectories_[t].size(); ++r) {
+      if (!takes || takes(r, trajectories_[t][r])) rows.push_back(r);
+    }
+    const std::vector<double> costs = of_steps_[t].costs(rows);
     table.costs.insert(table.costs.end(), costs.begin(), costs.end());
   }
   return table;
@@ -79,10 +90,10 @@ ActivationParameters plain_parameters(const EstimateTask& task,
   return parameters;
 }
 
-ActivationParameters search_parameters(const EstimateTask& task, const ActivationRows& rows) {
-  const CandidateCosts table = bank_costs(rows, task.scheme, task.whole, *task.sketch);
+ActivationParameters search_parameters(const EstimateTask& task, const BankErrors& bank,
+                                       const RowFilter& takes) {
   ActivationParameters parameters;
-  for (const size_t candidate : best_candidates(table, task.begins)) {
+  for (const size_t candidate : best_candidates(bank.costs(takes), task.begins)) {
     parameters.push_back(bank_candidate(task.scheme, task.whole, candidate));
   }
   return parameters;

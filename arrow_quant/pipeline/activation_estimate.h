@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "arrow_quant/diffusion/candidate_bank.h"
 #include "arrow_quant/diffusion/time_groups.h"
 #include "arrow_quant/pipeline/activation_rows.h"
 
@@ -23,9 +24,21 @@ bool searches_bank(const ActivationScheme& scheme, bool may_clip);
 // What all rows lie between, 0 included.
 ValueRange extremes_of(const ActivationRows& rows);
 
-// The costs of the bank's candidates at each step: clip ratios, or shares of the range `whole`.
-CandidateCosts bank_costs(const ActivationRows& rows, const ActivationScheme& scheme,
-                          const ValueRange& whole, const WeightSketch& sketch);
+// What the bank's candidates make of at most 16 rows of each step: clip ratios, or shares of the
+// range `whole`. One look at the rows serves all questions about parts of them.
+class BankErrors {
+ public:
+  BankErrors(const ActivationRows& rows, const ActivationScheme& scheme, const ValueRange& whole,
+             const WeightSketch& sketch);
+
+  // The costs of each step, from all its rows or some of them.
+  CandidateCosts costs(const RowFilter& takes = {}) const;
+
+ private:
+  size_t candidates_;
+  std::vector<CandidateErrors> of_steps_;
+  std::vector<std::vector<int32_t>> trajectories_;  // of their rows
+};
 
 // The candidates of a bank as parameters.
 ActivationParameter bank_candidate(const ActivationScheme& scheme, const ValueRange& whole,
@@ -45,8 +58,9 @@ ActivationParameters plain_parameters(const EstimateTask& task, const Activation
 ActivationParameters plain_parameters(const EstimateTask& task,
                                       std::span<const ValueRange> of_steps);
 
-// The candidates that cost each group least. A group without rows has the first candidate: no
-// clipping, the widest range.
-ActivationParameters search_parameters(const EstimateTask& task, const ActivationRows& rows);
+// The candidates that cost each group least, on all rows of the bank or some of them. A group
+// without rows has the first candidate: no clipping, the widest range.
+ActivationParameters search_parameters(const EstimateTask& task, const BankErrors& bank,
+                                       const RowFilter& takes = {});
 
 }  // namespace arrow_quant

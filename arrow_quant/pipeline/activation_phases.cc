@@ -52,21 +52,24 @@ class Coordinating {
   double mean_width_;
 };
 
-ActivationParameters estimated(const PhaseTask& task, const ActivationRows& rows) {
-  return searches_bank(task.estimate.scheme, task.may_clip) ? search_parameters(task.estimate, rows)
-                                                            : plain_parameters(task.estimate, rows);
+// From some of the calibrating rows.
+ActivationParameters estimated(const PhaseTask& task, const RowFilter& takes) {
+  return task.bank != nullptr ? search_parameters(task.estimate, *task.bank, takes)
+                              : plain_parameters(task.estimate, task.calibrating->where(takes));
 }
 
 size_t rows_of_group(const ActivationRows& rows, std::span<const size_t> begins, size_t group) {
   return rows.count(begins[group], group_end(begins, group, rows.steps()));
 }
 
-// Of some rows: the coordinates of each group times its rows, and how many these are.
-TrajectorySums sums_of(const PhaseTask& task, const ActivationRows& rows,
+// Of one trajectory: the coordinates of each group times its rows, and how many these are.
+TrajectorySums sums_of(const PhaseTask& task, int32_t trajectory,
                        const Coordinating& coordinating) {
-  const ActivationParameters parameters = estimated(task, rows);
+  const RowFilter takes = [&](size_t, int32_t number) { return number == trajectory; };
+  const ActivationParameters parameters = estimated(task, takes);
   TrajectorySums sums;
   sums.sums.steps = parameters.size();
+  const ActivationRows rows = task.calibrating->where(takes);
   for (size_t g = 0; g < parameters.size(); ++g) {
     const auto count = static_cast<double>(rows_of_group(rows, task.estimate.begins, g));
     sums.counts.push_back(count);
@@ -81,9 +84,7 @@ std::vector<TrajectorySums> sums_of_trajectories(const PhaseTask& task,
                                                  const Coordinating& coordinating) {
   std::vector<TrajectorySums> all;
   for (const int32_t trajectory : task.calibrating->trajectories()) {
-    const ActivationRows rows =
-        task.calibrating->of([&](int32_t number) { return number == trajectory; });
-    all.push_back(sums_of(task, rows, coordinating));
+    all.push_back(sums_of(task, trajectory, coordinating));
   }
   return all;
 }
@@ -103,13 +104,16 @@ std::vector<float> some_rows(const ActivationRows& rows, size_t first_step, size
 
 }  // namespace
 
-std::pair<ActivationRows, ActivationRows> halves_of(const ActivationRows& rows) {
+std::pair<RowFilter, RowFilter> halves_of(const ActivationRows& rows) {
   const std::vector<int32_t> trajectories = rows.trajectories();
-  if (trajectories.size() < 2) return {rows.every_second(0), rows.every_second(1)};
+  if (trajectories.size() < 2) {
+    return {[](size_t place, int32_t) { return place % 2 == 0; },
+            [](size_t place, int32_t) { return place % 2 == 1; }};
+  }
   std::set<int32_t> first;
   for (size_t i = 0; i < trajectories.size(); i += 2) first.insert(trajectories[i]);
-  return {rows.of([&](int32_t number) { return first.contains(number); }),
-          rows.of([&](int32_t number) { return !first.contains(number); })};
+  return {[first](size_t, int32_t number) { return first.contains(number); },
+          [first](size_t, int32_t number) { return !first.contains(number); }};
 }
 
 std::optional<ActivationParameters> smooth_small_samples(const PhaseTask& task,

@@ -14,14 +14,14 @@ namespace arrow_quant {
 
 struct PhaseTask {
   EstimateTask estimate;
-  bool may_clip = true;
+  const BankErrors* bank = nullptr;  // of the calibrating rows; null: parameters are not searched
   const ActivationRows* calibrating = nullptr;
   const ActivationRows* held_out = nullptr;
   std::span<const double> couplings;  // of neighbouring groups
 };
 
 // Two halves of rows: every second trajectory, of a single one every second row of each step.
-std::pair<ActivationRows, ActivationRows> halves_of(const ActivationRows& rows);
+std::pair<RowFilter, RowFilter> halves_of(const ActivationRows& rows);
 
 // The parameters pulled towards those of neighbouring groups, as far as trajectories that are left
 // out ask for. Unset where there is nothing to do: every group has 64 rows, trajectories do not

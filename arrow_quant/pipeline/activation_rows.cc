@@ -1,12 +1,25 @@
 #include "arrow_quant/pipeline/activation_rows.h"
 
 #include <algorithm>
+#include <numeric>
 #include <set>
 
 #include "arrow_quant/diffusion/activation_quantizer.h"
-#include "arrow_quant/diffusion/candidate_bank.h"
 
 namespace arrow_quant {
+namespace {
+
+// Q(x) − x of `rows` [n, cols] when a runtime quantizes them.
+void activation_errors(const ActivationScheme& scheme, const ActivationParameter& parameter,
+                       std::span<const float> rows, size_t cols, std::span<float> errors) {
+  if (scheme.mode == ActMode::Dynamic) {
+    dynamic_errors(rows, cols, static_cast<float>(parameter.clip), scheme.bits, errors);
+  } else {
+    static_errors(rows, static_quantizer(parameter.range, scheme.bits), scheme.bits, errors);
+  }
+}
+
+}  // namespace
 
 ActivationRows::ActivationRows(const SampledRows& sample, size_t cols, size_t steps,
                                const Pick& pick)
@@ -44,7 +57,7 @@ std::vector<int32_t> ActivationRows::trajectories() const {
   return {all.begin(), all.end()};
 }
 
-ActivationRows ActivationRows::where(const std::function<bool(size_t, int32_t)>& takes) const {
+ActivationRows ActivationRows::where(const RowFilter& takes) const {
   ActivationRows some(cols_, steps());
   for (size_t t = 0; t < steps(); ++t) {
     const std::span<const int32_t> of_rows = trajectories(t);
@@ -56,41 +69,30 @@ ActivationRows ActivationRows::where(const std::function<bool(size_t, int32_t)>&
   return some;
 }
 
-ActivationRows ActivationRows::of(const std::function<bool(int32_t)>& trajectory) const {
-  return where([&](size_t, int32_t number) { return trajectory(number); });
-}
-
-ActivationRows ActivationRows::every_second(size_t offset) const {
-  return where([&](size_t row, int32_t) { return row % 2 == offset; });
-}
-
-void quantize_activations(const ActivationScheme& scheme, const ActivationParameter& parameter,
-                          std::span<const float> rows, size_t cols, std::span<float> values) {
-  if (scheme.mode == ActMode::Dynamic) {
-    quantize_dynamic(rows, cols, static_cast<float>(parameter.clip), scheme.bits, values);
-  } else {
-    quantize_static(rows, static_quantizer(parameter.range, scheme.bits), scheme.bits, values);
-  }
-}
-
 ActivationCost::ActivationCost(const ActivationRows& rows, const WeightSketch& sketch,
                                ActivationScheme scheme)
     : rows_(rows), sketch_(sketch), scheme_(scheme) {
   for (size_t t = 0; t < rows.steps(); ++t) {
-    energies_.push_back(output_energy(rows.at(t), sketch));
+    energies_.push_back(energy(rows.at(t)));
   }
+}
+
+double ActivationCost::energy(std::span<const float> rows) const {
+  std::vector<double> energies(rows.size() / rows_.cols());
+  sketch_.energies(rows, energies);
+  return std::accumulate(energies.begin(), energies.end(), 0.0);
 }
 
 double ActivationCost::of(std::span<const ActivationParameter> parameters) const {
   double sum = 0;
   size_t steps = 0;
-  std::vector<float> values;
+  std::vector<float> errors;
   for (size_t t = 0; t < energies_.size(); ++t) {
     if (!(energies_[t] > 0)) continue;
     const std::span<const float> rows = rows_.at(t);
-    values.resize(rows.size());
-    quantize_activations(scheme_, parameters[t], rows, rows_.cols(), values);
-    sum += output_error(rows, values, sketch_) / energies_[t];
+    errors.resize(rows.size());
+    activation_errors(scheme_, parameters[t], rows, rows_.cols(), errors);
+    sum += energy(errors) / energies_[t];
     ++steps;
   }
   return steps == 0 ? 0 : sum / static_cast<double>(steps);

@@ -15,6 +15,9 @@
 
 namespace arrow_quant {
 
+// Which rows of a sample are meant, by their place in their step and their trajectory.
+using RowFilter = std::function<bool(size_t place, int32_t trajectory)>;
+
 // In the order of their steps; the rows of a step, and of steps that follow each other, lie
 // together.
 class ActivationRows {
@@ -42,15 +45,11 @@ class ActivationRows {
   // Those with rows, rising.
   std::vector<int32_t> trajectories() const;
 
-  // Those of some trajectories.
-  ActivationRows of(const std::function<bool(int32_t)>& trajectory) const;
-  // Every second row of each step: the first, third … (offset 0), or the others (1).
-  ActivationRows every_second(size_t offset) const;
+  ActivationRows where(const RowFilter& takes) const;
 
  private:
   ActivationRows(size_t cols, size_t steps) : cols_(cols), begins_(steps + 1) {}
   void append(size_t step, std::span<const float> row, int32_t trajectory);
-  ActivationRows where(const std::function<bool(size_t, int32_t)>& takes) const;
 
   size_t cols_;
   std::vector<size_t> begins_;  // [steps + 1]: the first row of each step
@@ -70,10 +69,6 @@ struct ActivationScheme {
   int bits = 8;                     // 4 or 8
 };
 
-// What stands for `rows` [n, cols] when a runtime quantizes them; values: the same size.
-void quantize_activations(const ActivationScheme& scheme, const ActivationParameter& parameter,
-                          std::span<const float> rows, size_t cols, std::span<float> values);
-
 // What a layer's outputs lose by parameters, on some rows. Both arguments must outlive it.
 class ActivationCost {
  public:
@@ -84,6 +79,8 @@ class ActivationCost {
   double of(std::span<const ActivationParameter> parameters) const;
 
  private:
+  double energy(std::span<const float> rows) const;
+
   const ActivationRows& rows_;
   const WeightSketch& sketch_;
   ActivationScheme scheme_;

@@ -144,8 +144,8 @@ class Grouping {
       const WeightSketch of_weights = sketch(*layers[i]);
       const Rows rows = rows_of(*layers[i], kRowsPerStep);
       const ValueRange whole = extremes_of(rows.calibrating);
-      calibrating[i] = bank_costs(rows.calibrating, *scheme_, whole, of_weights);
-      held_out[i] = bank_costs(rows.held_out, *scheme_, whole, of_weights);
+      calibrating[i] = BankErrors(rows.calibrating, *scheme_, whole, of_weights).costs();
+      held_out[i] = BankErrors(rows.held_out, *scheme_, whole, of_weights).costs();
     });
     TimeGrouping chosen = choose_time_groups(calibrating, held_out, trajectories(), most_groups());
     time_.begins = std::move(chosen.begins);
