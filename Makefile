@@ -59,7 +59,7 @@ fuzz: package ## Fuzz the safetensors reader for a minute (clang)
 	  -DARROW_QUANT_FUZZ=ON -DARROW_QUANT_TESTS=OFF -DARROW_QUANT_CLI=OFF
 	cmake --build build/fuzz --target safetensors_fuzz
 	mkdir -p build/fuzz/corpus
-	build/fuzz/tests/fuzz/safetensors_fuzz -max_total_time=60 build/fuzz/corpus
+	build/fuzz/tests/fuzz/safetensors_fuzz -max_total_time=60 -dict=tests/fuzz/safetensors.dict build/fuzz/corpus
 
 .PHONY: lint
 lint: $(VENV)/.test-requirements ## Check formatting, types and the direction of includes
