@@ -232,7 +232,8 @@ std::string not_applied_lines(const Mechanisms& mechanisms) {
   const std::pair<const char*, const Mechanism*> all[] = {
       {"time-aware", &mechanisms.time_aware},
       {"spatial", &mechanisms.spatial},
-      {"thermodynamic", &mechanisms.thermodynamic}};
+      {"thermodynamic", &mechanisms.thermodynamic},
+      {"low rank", &mechanisms.low_rank}};
   std::map<std::string, std::string> names_by_reason;
   for (const auto& [name, mechanism] : all) {
     if (mechanism->asked && !mechanism->applied) {

@@ -114,8 +114,9 @@ void visit_keyword_fields(Config& config, Visitor&& visit) {
         config.activation_mode);
   visit(FieldInfo{.name = "quality",
                   .flags = "--quality",
-                  .doc = "high: methods that take longer and need calibration data",
-                  .changes_output = false},
+                  .doc = "high: layers of 2 or 4 bits get a low-rank part where that lowers the "
+                         "error of held-out outputs by a tenth, at a third of a bit per weight at "
+                         "most; needs calibration data"},
         config.quality);
   visit(FieldInfo{.name = "compensation",
                   .flags = "--compensation",

@@ -68,6 +68,18 @@ uint64_t choosing_bytes(const PlannedTensor& tensor, const CalibrationFile::Entr
   return sizeof(float) * static_cast<uint64_t>(data.cols) * (4 * rows + WeightSketch::kRows);
 }
 
+// The error of the whole tensor, what is fitted to it, and held-out rows beside it; the factor with
+// the low rank foreseen, and two squares while it is made.
+uint64_t low_rank_bytes(const PlannedTensor& tensor, const CalibrationFile::Entry& data,
+                        size_t rank, bool compensated) {
+  if (rank == 0) return 0;
+  const auto rows = static_cast<size_t>(tensor.view.rows);
+  const auto cols = static_cast<size_t>(tensor.view.cols);
+  const size_t squares = compensated ? 3 * cols : 0;
+  return (rows + 2 * data.held_out_rows + squares) * cols * sizeof(float) +
+         fitting_bytes(rows, cols, rank);
+}
+
 }  // namespace
 
 Calibration::Calibration(CalibrationFile file, const DiffusionQuantConfig& config,
@@ -112,7 +124,7 @@ void Calibration::match(const Plan& plan, uint64_t memory_limit_bytes) {
                        [&](const LayerRules::Pattern& pattern) { return pattern.matches(name); });
   };
   size_t in_model = 0;
-  std::vector<std::string> too_few, too_large;
+  std::vector<std::string> too_few, too_large, too_large_for_rank;
   for (const PlannedComponent& component : plan.components) {
     if (!file_.info().component.empty() && plan.components.size() > 1 &&
         component.source->name != file_.info().component) {
@@ -136,8 +148,16 @@ void Calibration::match(const Plan& plan, uint64_t memory_limit_bytes) {
         too_large.push_back(name);
         compensated = false;
       }
-      usable_.emplace(name, compensated);
+      size_t rank = wanted_rank(tensor, data);
+      if (bytes_needed(tensor, data, compensated) +
+              low_rank_bytes(tensor, data, rank, compensated) >
+          memory_limit_bytes / 2) {
+        if (rank > 0) too_large_for_rank.push_back(name);
+        rank = 0;
+      }
+      usable_.emplace(name, Use{compensated, rank});
       layer_bytes_ = std::max(layer_bytes_, bytes_needed(tensor, data, compensated));
+      low_rank_bytes_ = std::max(low_rank_bytes_, low_rank_bytes(tensor, data, rank, compensated));
       thread_bytes_ =
           std::max(thread_bytes_, static_cast<uint64_t>(data.cols) * kThreadColumnBytes +
                                       choosing_bytes(tensor, data, config_));
@@ -157,6 +177,10 @@ void Calibration::match(const Plan& plan, uint64_t memory_limit_bytes) {
   warn(too_large,
        " layers have more inputs than XᵀX fits the memory limit for, so that no errors are "
        "passed on; raise max_memory_limit_mb");
+  warn(
+      too_large_for_rank,
+      " layers have more weights than the memory limit holds the errors of, so that no low rank is "
+      "tried; raise max_memory_limit_mb");
 }
 
 void Calibration::check_width(const PlannedTensor& tensor,
@@ -179,7 +203,7 @@ void Calibration::refuse_other_model() const {
 }
 
 void Calibration::add_needs(MemoryNeeds& needs) const {
-  needs.calibrating_bytes += layer_bytes_;
+  needs.calibrating_bytes += layer_bytes_ + low_rank_bytes_;
   needs.per_thread_bytes += thread_bytes_;
 }
 
@@ -187,6 +211,19 @@ bool Calibration::covers(const PlannedComponent& component, const PlannedTensor&
   return (file_.info().component.empty() || component.source->name.empty() ||
           component.source->name == file_.info().component) &&
          usable_.contains(tensor.info->name);
+}
+
+size_t Calibration::wanted_rank(const PlannedTensor& tensor,
+                                const CalibrationFile::Entry& data) const {
+  if (config_.quality != Quality::High || has_target(config_) || !data.has_xtx ||
+      tensor.decision.bit_width == BitWidth::Int8) {
+    return 0;
+  }
+  return usual_rank(static_cast<size_t>(tensor.view.rows), static_cast<size_t>(tensor.view.cols));
+}
+
+size_t Calibration::low_rank_of(const PlannedTensor& tensor, BitWidth width) const {
+  return width == BitWidth::Int8 ? 0 : usable_.at(tensor.info->name).rank;
 }
 
 int activation_bits_of(const PlannedTensor& tensor, const DiffusionQuantConfig& config) {
@@ -209,14 +246,15 @@ std::shared_ptr<const LayerViews> Calibration::views(const PlannedTensor& tensor
   Key key;
   key.data = file_.data_of(tensor.info->name);
   key.tensor = weight_abs_max.empty() ? "" : tensor.info->name;
-  key.compensate = usable_.at(tensor.info->name) && width != BitWidth::Int8;
+  key.compensate = usable_.at(tensor.info->name).compensated && width != BitWidth::Int8;
   key.activation_bits = activation_bits_of(tensor, config_);
   key.rotate = rotates(tensor, width);
   const std::lock_guard lock(mutex_);
   std::weak_ptr<const LayerViews>& prepared = prepared_[key];
   if (auto ready = prepared.lock()) return ready;
   const LayerViews::Options options{key.compensate, key.rotate, key.activation_bits,
-                                    std::string(to_string(config_.method))};
+                                    std::string(to_string(config_.method)),
+                                    config_.quality == Quality::High};
   latest_ = std::make_shared<const LayerViews>(file_.read(key.data), file_.info(), options,
                                                weight_abs_max, cancel_);
   prepared = latest_;

@@ -46,6 +46,9 @@ class Calibration {
   bool covers(const PlannedComponent& component, const PlannedTensor& tensor) const;
   // Whether views() asks for the largest |w| of each of the tensor's columns.
   bool wants_weight_range(const PlannedTensor& tensor) const;
+  // The rank of the low ranks that are tried on a covered tensor at some width; 0: none.
+  size_t low_rank_of(const PlannedTensor& tensor, BitWidth width) const;
+  const CancelToken* cancel() const { return cancel_; }
   // Prepares the layer's data; layers with the same input get the same. Any thread may call it.
   // Pre: the layer is covered. Throws as CalibrationFile::read does.
   std::shared_ptr<const LayerViews> views(const PlannedTensor& tensor, BitWidth width,
@@ -60,15 +63,21 @@ class Calibration {
   size_t num_views(const PlannedTensor& tensor, BitWidth width) const;
   uint64_t bytes_needed(const PlannedTensor& tensor, const CalibrationFile::Entry& data,
                         bool compensated) const;
+  size_t wanted_rank(const PlannedTensor& tensor, const CalibrationFile::Entry& data) const;
 
   CalibrationFile file_;
   const DiffusionQuantConfig& config_;
   const CancelToken* cancel_;
   std::string digest_;
   std::vector<std::string> warnings_;
-  std::map<std::string, bool> usable_;  // by layer; whether errors may be passed on
-  uint64_t layer_bytes_ = 0;            // of the largest layer's data, prepared
-  uint64_t thread_bytes_ = 0;           // of a thread that works on it
+  struct Use {
+    bool compensated = false;  // errors may be passed on
+    size_t rank = 0;           // of low ranks; 0: none are tried
+  };
+  std::map<std::string, Use> usable_;  // by layer
+  uint64_t layer_bytes_ = 0;           // of the largest layer's data, prepared
+  uint64_t low_rank_bytes_ = 0;        // of the largest layer's error, and of what is fitted to it
+  uint64_t thread_bytes_ = 0;          // of a thread that works on it
 
   // What the views of a layer depend on.
   struct Key {

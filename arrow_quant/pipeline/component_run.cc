@@ -177,6 +177,12 @@ bool ComponentRun::claim_streamed(Claim& claim) {
     return false;
   }
   if (streaming_ == nullptr) {
+    const bool queue = std::any_of(repeated_.begin(), repeated_.end(), [&](Running* running) {
+      return running->job.needs_error() && running != error_holder_;
+    });
+    if (queue) {
+      return false;  // their calibration data are in memory
+    }
     start_next_tensor();
   }
   Running& running = *streaming_;
@@ -203,6 +209,13 @@ void ComponentRun::start_next_tensor() {
 // Memory for a block, if it needs some. The tensor that is written next may always have one block,
 // or nothing would ever get free; the run's reservation covers it.
 bool ComponentRun::take_memory(Running& running, size_t block) {
+  if (running.job.needs_error() && error_holder_ != &running) {
+    if (error_holder_ != nullptr) {
+      return false;
+    }
+    error_holder_ = &running;
+    running.job.allocate_error();
+  }
   if (!running.job.needs_buffer(block)) {
     return true;
   }
@@ -266,7 +279,12 @@ void ComponentRun::finish_chunk(const Claim& claim) {
 }
 
 void ComponentRun::conclude(Running& running) {
-  if (running.job.conclude() == TensorJob::Next::Write) {
+  const TensorJob::Next next = running.job.conclude();
+  if (error_holder_ == &running && !running.job.needs_error()) {
+    error_holder_ = nullptr;
+    changed_.notify_all();
+  }
+  if (next == TensorJob::Next::Write) {
     running.concluded = true;
     return;
   }

@@ -107,7 +107,8 @@ class ComponentRun {
   size_t next_tensor_ = 0;                              // the next to start reading
   Running* streaming_ = nullptr;                        // the one being read
   bool stream_busy_ = false;
-  uint64_t waiting_bytes_ = 0;  // of blocks that wait for their turn
+  Running* error_holder_ = nullptr;  // the one whose job has its error in memory
+  uint64_t waiting_bytes_ = 0;       // of blocks that wait for their turn
   BufferPool pool_;
   std::map<size_t, std::string> part_digests_;
 

@@ -94,6 +94,7 @@ LayerViews::LayerViews(LayerCalibration data, const CalibrationInfo& info, Optio
       add_view(data, {smooth, block}, "smoothing, hadamard", kSmoothingGate, cancel);
     }
   }
+  if (options_.keep_squares) xtx_ = std::move(data.xtx);
 }
 
 // Without rows only the power of each input is known. Inputs that are independent of each other

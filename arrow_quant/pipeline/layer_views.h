@@ -25,10 +25,11 @@ struct NamedTreatment {
 class LayerViews {
  public:
   struct Options {
-    bool compensate = true;   // errors may be passed on
-    bool rotate = false;      // a Hadamard matrix is tried
-    int activation_bits = 0;  // of the layer's input when it runs; 0: it stays as it is
-    std::string method;       // without calibration data: "mse"
+    bool compensate = true;     // errors may be passed on
+    bool rotate = false;        // a Hadamard matrix is tried
+    int activation_bits = 0;    // of the layer's input when it runs; 0: it stays as it is
+    std::string method;         // without calibration data: "mse"
+    bool keep_squares = false;  // xtx() is wanted
   };
 
   // weight_abs_max: of the weight's columns; empty: no smoothing is tried. Cost: a factorization
@@ -41,6 +42,9 @@ class LayerViews {
   // The rows that the outputs of all treatments are compared on, untouched.
   InputRows held_out() const { return {held_out_, held_out_step_, cols_}; }
   size_t num_steps() const { return num_steps_; }
+  // Σ xᵀx of the untouched inputs, the upper triangle with the diagonal, row by row; empty if it is
+  // not wanted, or was not collected.
+  std::span<const float> xtx() const { return xtx_; }
 
   // What is tried at `width`, the plain way first, those of a view after each other. They point
   // into this object.
@@ -64,6 +68,7 @@ class LayerViews {
   size_t num_steps_;
   std::vector<float> held_out_;
   std::vector<int32_t> held_out_step_;
+  std::vector<float> xtx_;
   std::deque<NamedView> views_;  // treatments point into it
 };
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <string_view>
 
+#include "arrow_quant/pipeline/plan.h"
+
 namespace arrow_quant {
 namespace {
 
@@ -12,6 +14,7 @@ Mechanism without_timesteps() {
 }
 
 constexpr const char* kPhases = "validation, boundary smoothing or transition optimization";
+constexpr const char* kHighQuality = "quality = \"high\"";
 constexpr const char* kNoData = "no calibration data";
 constexpr const char* kNoActivations =
     "activation_bits is not set, and only activation parameters depend on the timestep";
@@ -32,7 +35,7 @@ std::string no_effect(const std::string& option, std::string_view why) {
 
 // What was set and changes nothing.
 std::vector<std::string> warnings_of(const DiffusionQuantConfig& config,
-                                     const Mechanism& thermodynamic, bool calibrated) {
+                                     const Mechanisms& mechanisms, bool calibrated) {
   std::vector<std::string> warnings;
   const auto warn = [&](const std::string& option, std::string_view why) {
     warnings.push_back(no_effect(option, why));
@@ -43,11 +46,11 @@ std::vector<std::string> warnings_of(const DiffusionQuantConfig& config,
   } else if (!config.activation_bits && fixed) {
     warn("activation_mode", "activation_bits is not set");
   }
-  if (config.quality == Quality::High) {
-    warn("quality = \"high\"", "this version has the standard methods only");
+  if (mechanisms.low_rank.asked && !mechanisms.low_rank.reason.empty()) {
+    warn(kHighQuality, mechanisms.low_rank.reason);
   }
-  if (any_phase(config.thermodynamic) && !thermodynamic.reason.empty()) {
-    warn(kPhases, thermodynamic.reason);
+  if (any_phase(config.thermodynamic) && !mechanisms.thermodynamic.reason.empty()) {
+    warn(kPhases, mechanisms.thermodynamic.reason);
   }
   return warnings;
 }
@@ -72,7 +75,10 @@ Mechanisms choose_mechanisms(const DiffusionQuantConfig& config,
         any_phase(config.thermodynamic),
         "validation, boundary smoothing and transition optimization are off", no_parameters);
   }
-  mechanisms.warnings = warnings_of(config, mechanisms.thermodynamic, calibrated);
+  mechanisms.low_rank = not_applied(
+      config.quality == Quality::High, "quality is \"standard\"",
+      has_target(config) ? "bits are shared out by size, which its bytes would exceed" : no_data);
+  mechanisms.warnings = warnings_of(config, mechanisms, calibrated);
   return mechanisms;
 }
 
@@ -101,6 +107,31 @@ bool had_phases(const LayerReport& layer) {
                                      });
 }
 
+bool was_tried(const LayerReport& layer, const char* what) {
+  return std::any_of(layer.trials.begin(), layer.trials.end(), [&](const TrialReport& trial) {
+    return trial.name.find(what) != trial.name.npos;
+  });
+}
+
+void warn_if_idle(const Mechanism& mechanism, const char* option,
+                  std::vector<std::string>& warnings) {
+  if (mechanism.asked && !mechanism.applied) {
+    warnings.push_back(no_effect(option, mechanism.reason));
+  }
+}
+
+void complete_low_rank(Mechanisms& mechanisms, const std::vector<LayerReport>& layers) {
+  Mechanism& low_rank = mechanisms.low_rank;
+  if (!low_rank.reason.empty()) return;
+  const bool tried =
+      any_of(layers, [](const LayerReport& layer) { return was_tried(layer, "low rank"); });
+  settle(low_rank, any_of(layers, [](const LayerReport& layer) { return layer.extras.rank > 0; }),
+         tried ? "no layer's held-out error falls enough by it"
+               : "it serves layers of 2 or 4 bits with XᵀX in the calibration data, within the "
+                 "memory limit");
+  warn_if_idle(low_rank, kHighQuality, mechanisms.warnings);
+}
+
 }  // namespace
 
 void complete(Mechanisms& mechanisms, const DiffusionQuantConfig& config,
@@ -113,19 +144,17 @@ void complete(Mechanisms& mechanisms, const DiffusionQuantConfig& config,
   const bool open = mechanisms.thermodynamic.reason.empty();
   settle(mechanisms.thermodynamic, any_of(layers, had_phases),
          "no layer has activation parameters that differ between groups of timesteps");
-  if (open && mechanisms.thermodynamic.asked && !mechanisms.thermodynamic.applied) {
-    mechanisms.warnings.push_back(no_effect(kPhases, mechanisms.thermodynamic.reason));
-  }
+  if (open) warn_if_idle(mechanisms.thermodynamic, kPhases, mechanisms.warnings);
+  complete_low_rank(mechanisms, layers);
   Mechanism& spatial = mechanisms.spatial;
   if (!spatial.asked) return;
   const auto tried = [](const LayerReport& layer) {
-    return std::any_of(layer.trials.begin(), layer.trials.end(), [](const TrialReport& trial) {
-      return trial.name.find("hadamard") != trial.name.npos ||
-             trial.name.find("smoothing") != trial.name.npos;
-    });
+    return was_tried(layer, "hadamard") || was_tried(layer, "smoothing");
   };
-  spatial.applied = std::any_of(layers.begin(), layers.end(), [](const LayerReport& layer) {
-    return !layer.extras.transforms.empty();
+  spatial.applied = any_of(layers, [](const LayerReport& layer) {
+    const std::vector<std::string>& transforms = layer.extras.transforms;
+    return std::any_of(transforms.begin(), transforms.end(),
+                       [](const std::string& name) { return name != "low_rank"; });
   });
   if (spatial.applied) {
     spatial.reason.clear();

@@ -21,6 +21,7 @@ struct Mechanisms {
   Mechanism time_aware;
   Mechanism spatial;
   Mechanism thermodynamic;
+  Mechanism low_rank;
   std::string calibration = "none";   // or the file whose data were used
   std::vector<std::string> warnings;  // of what was asked for beyond the defaults and cannot be
 };

@@ -77,13 +77,44 @@ TEST(Mechanisms, WhatWasAskedForAndCannotBeIsAWarning) {
       {[](Config& c) { c.activation_mode = ActivationMode::Static; },
        "activation_mode had no effect: activation_bits is not set"},
       {[](Config& c) { c.quality = Quality::High; },
-       "quality = \"high\" had no effect: this version has the standard methods only"},
+       "quality = \"high\" had no effect: no calibration data"},
+      {[](Config& c) {
+         c.quality = Quality::High;
+         c.target_bits_per_weight = 3;
+       },
+       "quality = \"high\" had no effect: bits are shared out by size, which its bytes would "
+       "exceed"},
   };
   for (const auto& [change, warning] : cases) {
     Config config;
     change(config);
     EXPECT_THAT(choose_mechanisms(config, nullptr).warnings, ElementsAre(warning));
   }
+}
+
+TEST(Mechanisms, OnlyFinishedLayersTellWhetherALowRankServesAnyOfThem) {
+  Config config;
+  config.quality = Quality::High;
+  Mechanisms begun;
+  begun.spatial = begun.low_rank = {true, false, ""};
+  LayerReport layer;
+  layer.trials = {{"mse", 0.5, true}};
+  const auto reason = [&] {
+    Mechanisms mechanisms = begun;
+    complete(mechanisms, config, {layer});
+    EXPECT_EQ(mechanisms.low_rank.applied, mechanisms.low_rank.reason.empty());
+    EXPECT_EQ(mechanisms.warnings.size(), mechanisms.low_rank.applied ? 0u : 1u);
+    EXPECT_FALSE(mechanisms.spatial.applied);
+    return mechanisms.low_rank.reason;
+  };
+  EXPECT_EQ(
+      reason(),
+      "it serves layers of 2 or 4 bits with XᵀX in the calibration data, within the memory limit");
+  layer.trials.push_back({"mse, low rank 2", 0.5, false});
+  EXPECT_EQ(reason(), "no layer's held-out error falls enough by it");
+  layer.extras.rank = 2;
+  layer.extras.transforms = {"low_rank"};
+  EXPECT_EQ(reason(), "");
 }
 
 TEST(Mechanisms, OnlyFinishedLayersTellWhetherParametersDependOnTime) {

@@ -185,6 +185,8 @@ std::string to_json(const QuantizationResult& result) {
       {"spatial_reason", result.mechanisms.spatial.reason},
       {"thermodynamic_applied", result.mechanisms.thermodynamic.applied},
       {"thermodynamic_reason", result.mechanisms.thermodynamic.reason},
+      {"low_rank_applied", result.mechanisms.low_rank.applied},
+      {"low_rank_reason", result.mechanisms.low_rank.reason},
       {"calibration", result.mechanisms.calibration},
       {"markov_validation", result.markov ? to_object(*result.markov) : Json(nullptr)},
       {"promotions", to_array(result.promotions)},

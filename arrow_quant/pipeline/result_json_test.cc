@@ -92,6 +92,7 @@ TEST(ResultJsonTest, AQuantizationResultHasTheKeysOfTheReferenceAndMore) {
   result.mechanisms.time_aware = {true, true, ""};
   result.mechanisms.spatial = {true, false, "no calibration data"};
   result.mechanisms.thermodynamic = {false, false, "off"};
+  result.mechanisms.low_rank = {true, true, ""};
   result.mechanisms.calibration = "c.parquet";
   result.allocation = Allocation{"target_size_mb",
                                  2,
@@ -126,7 +127,8 @@ TEST(ResultJsonTest, AQuantizationResultHasTheKeysOfTheReferenceAndMore) {
     "up_to_date": false, "warnings": ["a warning"],
     "time_aware_applied": true, "time_aware_reason": "", "spatial_applied": false,
     "spatial_reason": "no calibration data", "thermodynamic_applied": false,
-    "thermodynamic_reason": "off", "calibration": "c.parquet",
+    "thermodynamic_reason": "off", "low_rank_applied": true, "low_rank_reason": "",
+    "calibration": "c.parquet",
     "markov_validation": {
       "score": 0.75, "largest_jump": 0.5, "smoothness_threshold": 0.25, "num_violations": 1,
       "violations": [{"layer": "transformer/proj.weight", "boundary": 1, "jump": 0.5,

@@ -68,6 +68,8 @@ void TensorJob::begin_pass() {
     mode_ = Mode::Defer;
   } else if (accepted_) {
     mode_ = Mode::Emit;
+  } else if (low_ranks_) {
+    mode_ = Mode::LowRank;
   } else if (calibration_ != nullptr) {
     const bool scan = column_abs_max_.empty() && calibration_->wants_weight_range(tensor_);
     mode_ = scan ? Mode::Scan : Mode::Weigh;
@@ -78,6 +80,10 @@ void TensorJob::begin_pass() {
   chunks_ = cut_into_chunks(tensor_, ranges, in_panels ? kPanelRows : 1);
   errors_.assign(chunks_.size(), {});
   output_errors_.assign(mode_ == Mode::Weigh ? chunks_.size() : 0, {});
+  if (mode_ == Mode::LowRank) {
+    if (low_ranks_->pass() == LowRankTrials::Pass::Fit) chunks_ = {Chunk()};
+    low_ranks_->begin_pass(chunks_.size());
+  }
   if (mode_ == Mode::Scan) {
     column_abs_max_.assign(chunks_.size(), std::vector<float>(static_cast<size_t>(view.cols)));
   } else if (mode_ == Mode::Weigh) {
@@ -142,6 +148,8 @@ void TensorJob::process(size_t index, std::span<const uint8_t> bytes, TrialScrat
     scan_columns(rows, column_abs_max_[index], scratch);
   } else if (mode_ == Mode::Weigh) {
     weigh(index, rows, spec, scratch);
+  } else if (mode_ == Mode::LowRank) {
+    low_ranks_->process(index, chunk, rows, spec, tensor_scale_, scratch);
   } else if (mode_ == Mode::Measure) {
     Buffer codes, params;
     CodesOut out;
@@ -153,12 +161,14 @@ void TensorJob::process(size_t index, std::span<const uint8_t> bytes, TrialScrat
     out.codes = codes.data();
     out.scales = params.as<uint16_t>().data();
     out.offsets = out.scales + count;
-    quantize_rows_as(treatment_, rows, spec, tensor_scale_, out, errors_[index], ranges_[index],
+    quantize_rows_as(treatment_, {}, rows, spec, tensor_scale_, out, errors_[index], ranges_[index],
                      scratch);
   } else {
     if (mode_ == Mode::Emit && index == 0) choose_activation();
-    quantize_rows_as(treatment_, rows, spec, tensor_scale_, outputs_of(chunk), errors_[index],
-                     ranges_[index], scratch);
+    const LowRankView low_rank =
+        low_rank_ ? view_from_row(*low_rank_, static_cast<size_t>(chunk.row_start)) : LowRankView();
+    quantize_rows_as(treatment_, low_rank, rows, spec, tensor_scale_, outputs_of(chunk),
+                     errors_[index], ranges_[index], scratch);
   }
   if (index == 0 && may_equalize()) {
     look_for_uneven_columns(rows, spec, scratch);
@@ -239,6 +249,9 @@ TensorJob::Next TensorJob::conclude() {
   if (mode_ == Mode::Scan) {
     return conclude_scan();
   }
+  if (mode_ == Mode::LowRank) {
+    return conclude_low_rank();
+  }
   const RangeStats range = range_of_chunks();
   if (begin_again(range)) {
     return Next::Again;
@@ -282,37 +295,6 @@ TensorJob::Next TensorJob::conclude_scan() {
   column_abs_max_.resize(1);
   begin_pass();
   return Next::Again;
-}
-
-TensorJob::Next TensorJob::conclude_weighing() {
-  const std::vector<NamedTreatment> treatments = views_->treatments(*width_);
-  std::vector<OutputError> totals(treatments.size());
-  for (const std::vector<OutputError>& chunk : output_errors_) {
-    for (size_t i = 0; i < treatments.size(); ++i) {
-      totals[i].merge(chunk[i]);
-    }
-  }
-  std::vector<double> errors;
-  for (const OutputError& total : totals) {
-    errors.push_back(total.relative());
-  }
-  const size_t best = LayerViews::best_of(treatments, errors);
-  trials_.clear();
-  for (size_t i = 0; i < treatments.size(); ++i) {
-    trials_.push_back({treatments[i].name, errors[i], i == best});
-  }
-  treatment_ = treatments[best].treatment;
-  method_ = treatments[best].name;
-  block_output_errors_.assign(blocks_.size(), OutputError());
-  for (size_t i = 0; i < chunks_.size(); ++i) {
-    block_output_errors_[chunks_[i].block].merge(output_errors_[i][best]);
-  }
-  output_errors_.clear();
-  const double accuracy = totals[best].cosine();
-  if (accuracy < config_.min_accuracy) {
-    return try_more_bits(accuracy);
-  }
-  return accept(accuracy);
 }
 
 void TensorJob::look_for_uneven_columns(const RowsView& rows, const QuantizeSpec& spec,
@@ -362,11 +344,11 @@ TensorJob::Next TensorJob::conclude_measurement() {
   if (try_equalization()) {
     return Next::Again;
   }
-  const double accuracy = total_.cosine();
-  if (accuracy < config_.min_accuracy) {
-    return try_more_bits(accuracy);
-  }
-  return accept(accuracy);
+  return judge_accuracy(total_.cosine());
+}
+
+TensorJob::Next TensorJob::judge_accuracy(double accuracy) {
+  return accuracy < config_.min_accuracy ? try_more_bits(accuracy) : accept(accuracy);
 }
 
 TensorJob::Next TensorJob::accept(double accuracy) {
@@ -413,6 +395,8 @@ TensorJob::Next TensorJob::try_more_bits(double accuracy) {
     width_ = *width_ == BitWidth::Int2 ? BitWidth::Int4 : BitWidth::Int8;
     tensor_scale_ = 1.0f;
     treatment_ = {};
+    low_rank_.reset();
+    own_view_.reset();
     method_ = to_string(config_.method);
     trials_.clear();
     equalized_.reset();

@@ -5,10 +5,12 @@
 // order; then conclude() looks at what was measured. A tensor of one block keeps its codes while it
 // is measured. One of several blocks is measured first and written in a second pass, since its
 // blocks must not wait in memory for the last one. With calibration data a pass comes first in
-// which the ways to quantize the tensor are weighed against each other.
+// which the ways to quantize the tensor are weighed against each other, and with high quality
+// others in which low ranks are tried on the best of them.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -22,6 +24,7 @@
 #include "arrow_quant/pipeline/calibration.h"
 #include "arrow_quant/pipeline/chunk.h"
 #include "arrow_quant/pipeline/layer_activation.h"
+#include "arrow_quant/pipeline/low_rank_trials.h"
 #include "arrow_quant/pipeline/plan.h"
 #include "arrow_quant/pipeline/result.h"
 #include "arrow_quant/quant/quantize.h"
@@ -56,6 +59,10 @@ class TensorJob {
   bool needs_buffer(size_t block) const;
   uint64_t block_bytes(size_t block) const;
   void allocate_block(size_t block, BufferPool& pool);
+  // Whether the passes from this one on need the error of the whole tensor in memory. One job of a
+  // run at a time has it, from before the first such pass is processed.
+  bool needs_error() const { return mode_ == Mode::LowRank; }
+  void allocate_error() { low_ranks_->allocate(); }
 
   // Different chunks may be processed at once. bytes: the chunk's source bytes.
   void process(size_t chunk, std::span<const uint8_t> bytes, TrialScratch& scratch);
@@ -83,6 +90,7 @@ class TensorJob {
   enum class Mode {
     Scan,     // the range of each column is taken
     Weigh,    // ways to quantize it are tried, nothing is kept
+    LowRank,  // low ranks are tried on the best of them
     Hold,     // one block, kept until conclude()
     Measure,  // several blocks, only measured
     Emit,     // decided: blocks go out one by one
@@ -110,6 +118,13 @@ class TensorJob {
   bool begin_again(const RangeStats& range);
   Next conclude_scan();
   Next conclude_weighing();
+  void take(const NamedTreatment& treatment);
+  void set_output_errors(const std::function<const OutputError&(size_t)>& of_chunk);
+  OutputError output_error() const;
+  bool begin_low_ranks(const std::vector<NamedTreatment>& treatments,
+                       std::span<const double> errors);
+  Next conclude_low_rank();
+  Next judge_accuracy(double accuracy);
   Next conclude_measurement();
   bool may_equalize() const;
   void look_for_uneven_columns(const RowsView& rows, const QuantizeSpec& spec,
@@ -145,6 +160,9 @@ class TensorJob {
   std::string method_;
   std::vector<TrialReport> trials_;
   std::vector<OutputError> block_output_errors_;  // of the treatment that was chosen
+  std::unique_ptr<LowRankTrials> low_ranks_;      // while they are tried
+  std::shared_ptr<const InputView> own_view_;     // what treatment_ points to, if not into views_
+  std::shared_ptr<const LowRank> low_rank_;       // of the treatment that was chosen; may be null
 
   // Without calibration data: columns scaled to one size, if a sample of rows gains by it.
   std::unique_ptr<InputView> equalized_;

@@ -62,9 +62,16 @@ const InputTransform* TensorJob::transform() const {
 BlockExtras TensorJob::extras(size_t block) const {
   const bool fixed = config_.activation_mode == ActivationMode::Static;
   const int bits = fixed && !activation_ ? 0 : activation_bits_of(tensor_, config_);
-  return tensor_extras(
-      transform(), bits, fixed ? ActMode::Static : ActMode::Dynamic,
+  BlockExtras extras = tensor_extras(
+      transform(), low_rank_.get(), bits, fixed ? ActMode::Static : ActMode::Dynamic,
       activation_ ? activation_->act : std::vector<ActivationRange>{ActivationRange()}, block);
+  if (low_rank_) {
+    const BlockRange& range = blocks_[block].range;
+    const auto rank = static_cast<int64_t>(low_rank_->rank);
+    const auto u = low_rank_->u.begin() + range.row_start * rank;
+    extras.low_rank_u.assign(u, u + range.row_count * rank);
+  }
+  return extras;
 }
 
 QuantizedBlock TensorJob::take_block(size_t block) {
@@ -106,11 +113,7 @@ LayerReport TensorJob::report() const {
       report.markov = activation_->diagnosis;
     }
     if (!block_output_errors_.empty()) {
-      OutputError whole;
-      for (const OutputError& block : block_output_errors_) {
-        whole.merge(block);
-      }
-      report.output_sqnr_db = whole.sqnr_db();
+      report.output_sqnr_db = output_error().sqnr_db();
     }
   } else {
     report.quant_type = "none";

@@ -66,7 +66,7 @@ double sampled_gain_db(const RowsView& rows, const QuantizeSpec& spec, float ten
   const auto sqnr = [&](const Treatment& treatment) {
     ErrorStats error;
     RangeStats range;
-    quantize_rows_as(treatment, sample, spec, tensor_scale, out, error, range, scratch);
+    quantize_rows_as(treatment, {}, sample, spec, tensor_scale, out, error, range, scratch);
     return error.sqnr_db();
   };
   return sqnr({&equalized, {}}) - sqnr({});

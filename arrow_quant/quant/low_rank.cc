@@ -14,124 +14,9 @@ namespace {
 constexpr size_t kLargestRank = 64;
 constexpr size_t kWeightsPerBit = 48;  // 16 bits a value, a third of a bit per weight
 constexpr size_t kOversampling = 8;
-constexpr size_t kVector = 16;  // directions are followed in multiples of this
 constexpr int kIterations = 2;
-constexpr double kDamping = 0.01;     // of the mean of the diagonal, as in factorize()
 constexpr double kNegligible = 1e-9;  // of the largest eigenvalue: rounding alone
 constexpr size_t kPanel = 64;         // rows of E or H that are multiplied at once
-
-// [rows, width], row-major, of width directions side by side.
-struct Directions {
-  Directions(size_t row_count, size_t count) : rows(row_count), width(count), x(rows * width) {}
-  size_t rows, width;
-  std::vector<float> x;
-};
-
-// Whole vectors of directions: `count` and some more.
-size_t padded(size_t count) {
-  return (count + kVector - 1) / kVector * kVector;
-}
-
-// The power of two that brings `largest` into 1 … 2.
-float normalizing(double largest) {
-  return static_cast<float>(std::ldexp(1.0, -std::ilogb(largest)));
-}
-
-// In eight partial sums by index.
-double dot(const float* x, const float* y, size_t count) {
-  double sums[8] = {};
-  size_t i = 0;
-  for (; i + 8 <= count; i += 8) {
-    for (size_t k = 0; k < 8; ++k) sums[k] += static_cast<double>(x[i + k]) * y[i + k];
-  }
-  for (size_t k = 0; i < count; ++i, ++k) sums[k] += static_cast<double>(x[i]) * y[i];
-  return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]));
-}
-
-std::vector<float> transposed(const Directions& d) {
-  std::vector<float> columns(d.x.size());
-  for (size_t r = 0; r < d.rows; ++r) {
-    for (size_t i = 0; i < d.width; ++i) columns[i * d.rows + r] = d.x[r * d.width + i];
-  }
-  return columns;
-}
-
-// xᵢᵀ·yⱼ of two sets of directions, [x.width, y.width].
-std::vector<double> products(const Directions& x, const Directions& y) {
-  const std::vector<float> a = transposed(x), b = transposed(y);
-  std::vector<double> result;
-  for (size_t i = 0; i < x.width; ++i) {
-    for (size_t j = 0; j < y.width; ++j) {
-      result.push_back(dot(a.data() + i * x.rows, b.data() + j * y.rows, x.rows));
-    }
-  }
-  return result;
-}
-
-// H, scaled by a power of two so that its mean diagonal is about 1.
-class Squares {
- public:
-  Squares(const InputSquares& squares, size_t cols)
-      : xtx_(squares.xtx), inverse_(cols, 1.0f), cols_(cols) {
-    for (size_t c = 0; c < squares.input_scale.size(); ++c) {
-      inverse_[c] = 1.0f / squares.input_scale[c];
-    }
-    for (size_t c = 0; c < cols; ++c) {
-      trace_ += static_cast<double>(xtx_[start_of(c)]) * inverse_[c] * inverse_[c];
-    }
-    if (!empty()) factor_ = normalizing(trace_ / static_cast<double>(cols));
-  }
-
-  bool empty() const { return !(trace_ > 0); }
-
-  Directions times(const Directions& d, const CancelToken* cancel) const {
-    Directions result(cols_, d.width);
-    const auto damping = static_cast<float>(kDamping * trace_ / static_cast<double>(cols_));
-    std::vector<float> rows(kPanel * cols_);
-    for (size_t row = 0; row < cols_; row += kPanel) {
-      check_cancelled(cancel);
-      const size_t count = std::min(kPanel, cols_ - row);
-      load_rows(row, count, rows.data());
-      for (size_t i = 0; i < count; ++i) rows[i * cols_ + row + i] += damping * factor_;
-      kernels::multiply_add({.a = rows.data(),
-                             .a_row_stride = cols_,
-                             .a_col_stride = 1,
-                             .b = d.x.data(),
-                             .b_stride = d.width,
-                             .c = result.x.data() + row * d.width,
-                             .c_stride = d.width,
-                             .rows = count,
-                             .depth = cols_,
-                             .cols = d.width});
-    }
-    return result;
-  }
-
- private:
-  size_t start_of(size_t row) const { return row * cols_ - row * (row - 1) / 2; }
-
-  void load_rows(size_t first, size_t count, float* rows) const {
-    for (size_t c = 0; c < first + count; ++c) {
-      for (size_t i = c < first ? 0 : c - first; i < count; ++i) {
-        const float value = xtx_[start_of(c) + (first + i - c)] * inverse_[c];
-        rows[i * cols_ + c] = value * inverse_[first + i] * factor_;
-      }
-    }
-    for (size_t i = 0; i < count; ++i) {
-      const float* from = xtx_.data() + start_of(first + i) - (first + i);
-      float* row = rows + i * cols_;
-      for (size_t c = first + i; c < cols_; ++c) {
-        row[c] = from[c] * inverse_[first + i] * inverse_[c] * factor_;
-      }
-    }
-  }
-
-  std::span<const float> xtx_;
-  std::vector<float> inverse_;
-  size_t cols_;
-  double trace_ = 0;
-  float factor_ = 1;
-};
 
 // E, scaled by a power of two so that its largest value is between 1 and 2.
 class ScaledError {
@@ -235,55 +120,22 @@ void orthonormalize(Directions& d) {
   }
 }
 
-// Solves x · G = b for each row b of d, in place, by Cholesky's method. Directions whose pivot
-// vanishes beside their own square are those that others stand for; they get 0.
-void divide_by(Directions& d, std::vector<double> g) {
-  const size_t n = d.width;
-  std::vector<double> pivots(n);
-  for (size_t i = 0; i < n; ++i) {
-    for (size_t j = 0; j <= i; ++j) {
-      double sum = g[i * n + j];
-      for (size_t k = 0; k < j; ++k) sum -= g[i * n + k] * g[j * n + k];
-      if (i == j) {
-        pivots[i] = sum > kNegligible * g[i * n + i] ? std::sqrt(sum) : 0;
-        g[i * n + i] = pivots[i];
-      } else {
-        g[i * n + j] = pivots[j] > 0 ? sum / pivots[j] : 0;
-      }
-    }
-  }
-  std::vector<double> x(n);
-  for (size_t r = 0; r < d.rows; ++r) {
-    float* row = d.x.data() + r * n;
-    for (size_t i = 0; i < n; ++i) {
-      double sum = row[i];
-      for (size_t k = 0; k < i; ++k) sum -= g[i * n + k] * x[k];
-      x[i] = pivots[i] > 0 ? sum / pivots[i] : 0;
-    }
-    for (size_t i = n; i-- > 0;) {
-      double sum = x[i];
-      for (size_t k = i + 1; k < n; ++k) sum -= g[k * n + i] * x[k];
-      x[i] = pivots[i] > 0 ? sum / pivots[i] : 0;
-      row[i] = static_cast<float>(x[i]);
-    }
-  }
-}
-
-// V = Pᵀ · E for the `rank` directions that carry most, [cols, padded(rank)]; those beyond are 0.
+// V = Pᵀ · E for the `rank` directions that carry most, [cols, padded_width(rank)]; those beyond
+// are 0.
 struct Basis {
   size_t rank = 0;
   Directions v;
 };
 
-Basis strongest(const ScaledError& error, const Squares& squares, size_t cols, size_t rank,
+Basis strongest(const ScaledError& error, const DampedSquares& squares, size_t cols, size_t rank,
                 const CancelToken* cancel) {
-  Directions d = random_signs(cols, padded(rank + kOversampling));
+  Directions d = random_signs(cols, padded_width(rank + kOversampling));
   for (int i = 0;; ++i) {
     const Directions h = squares.times(d, cancel);
     if (i > kIterations) {
       // Of E·H·Eᵀ in the subspace; its eigenvectors turn the axes into singular vectors.
       const SymmetricEigen eigen = symmetric_eigen(products(d, h), d.width);
-      Basis basis{0, Directions(cols, padded(rank))};
+      Basis basis{0, Directions(cols, padded_width(rank))};
       while (basis.rank < std::min(rank, d.width) &&
              eigen.values[basis.rank] > kNegligible * eigen.values[0]) {
         ++basis.rank;
@@ -340,7 +192,7 @@ size_t usual_rank(size_t rows, size_t cols) {
 }
 
 size_t fitting_bytes(size_t rows, size_t cols, size_t rank) {
-  const size_t width = padded(rank + kOversampling);
+  const size_t width = padded_width(rank + kOversampling);
   return sizeof(float) * (kPanel * cols + 4 * std::max(rows, cols) * width);
 }
 
@@ -348,7 +200,7 @@ LowRank fit_low_rank(std::span<const float> error, size_t rows, const InputSquar
                      size_t rank, const CancelToken* cancel) {
   const ScaledError e(error, rows);
   const size_t cols = error.size() / rows;
-  const Squares h(squares, cols);
+  const DampedSquares h(squares, cols);
   if (e.empty() || h.empty()) return {};
   Basis basis = strongest(e, h, cols, rank, cancel);
   round_balanced(basis, e, basis.v);
@@ -358,6 +210,43 @@ LowRank fit_low_rank(std::span<const float> error, size_t rows, const InputSquar
   divide_by(u, products(basis.v, hv));
   for (float& value : u.x) value = static_cast<float>(value / e.factor());
   return {basis.rank, stored(u, basis.rank, false), stored(basis.v, basis.rank, true)};
+}
+
+std::vector<float> freed_squares(const InputSquares& squares, size_t cols, std::span<const float> v,
+                                 const CancelToken* cancel) {
+  const DampedSquares h(squares, cols);
+  const size_t rank = v.size() / cols;
+  Directions basis(cols, padded_width(rank));
+  for (size_t c = 0; c < cols; ++c) {
+    for (size_t k = 0; k < rank; ++k) basis.x[c * basis.width + k] = v[k * cols + c];
+  }
+  const Directions hv = h.times(basis, cancel);
+  Directions shares = hv;
+  divide_by(shares, products(basis, hv));
+  for (float& value : shares.x) value = -value;
+  const std::vector<float> transposed_hv = transposed(hv);
+  std::vector<float> rows(kPanel * cols), freed;
+  freed.reserve(cols * (cols + 1) / 2);
+  for (size_t row = 0; row < cols; row += kPanel) {
+    check_cancelled(cancel);
+    const size_t count = std::min(kPanel, cols - row);
+    h.load_rows(row, count, rows.data());
+    kernels::multiply_add({.a = shares.x.data() + row * shares.width,
+                           .a_row_stride = shares.width,
+                           .a_col_stride = 1,
+                           .b = transposed_hv.data(),
+                           .b_stride = cols,
+                           .c = rows.data(),
+                           .c_stride = cols,
+                           .rows = count,
+                           .depth = shares.width,
+                           .cols = cols});
+    for (size_t i = 0; i < count; ++i) {
+      const float* from = rows.data() + i * cols;
+      freed.insert(freed.end(), from + row + i, from + cols);
+    }
+  }
+  return freed;
 }
 
 }  // namespace arrow_quant

@@ -144,6 +144,26 @@ TEST_P(LowRankOf, SeesInputsThatAreDividedByAScale) {
   EXPECT_EQ(scaled.v, plain.v);
 }
 
+TEST_P(LowRankOf, CostsNothingToErrorsThatItTakesAwayOnceTheyAreFree) {
+  const LowRank found = fit_low_rank(e, rows(), {xtx, {}}, GetParam().rank);
+  const std::vector<float> freed = freed_squares({xtx, {}}, cols(), widened(found.v));
+  std::vector<double> h(cols() * cols());
+  double trace = 0;
+  for (size_t i = 0, at = 0; i < cols(); ++i) {
+    for (size_t j = i; j < cols(); ++j, ++at) h[i * cols() + j] = h[j * cols() + i] = freed[at];
+  }
+  for (size_t i = 0; i < cols(); ++i) trace += xtx[i * cols() - i * (i - 1) / 2];
+  // freed_squares() has a mean diagonal of 1 … 2 before damping.
+  const double factor = std::exp2(-std::floor(std::log2(trace / static_cast<double>(cols()))));
+  const auto cost = [&](const std::vector<double>& errors) {
+    return trace_of(seen_through(errors, h, cols()), rows()) / factor;
+  };
+  const std::vector<double> taken = product_of(found, rows(), cols());
+  const double all = error_of_outputs({});
+  EXPECT_NEAR(cost(taken) / all, 0, 1e-4);
+  EXPECT_NEAR(cost({e.begin(), e.end()}) / all, error_of_outputs(found) / all, 1e-3);
+}
+
 TEST(LowRank, HasNothingToCorrectWithoutErrorsOrInputs) {
   const std::vector<float> e = testing::gaussian(32 * 16, 1.0f, 1), zeros(32 * 16);
   const std::vector<float> xtx = testing::gram_triangle(testing::mixed_inputs(40, 16, 2), 16);

@@ -66,11 +66,15 @@ void OutputMeter::set_reference(const InputRows& inputs, const float* weights, s
   rows_ = rows;
   order_.resize(inputs.cols);
   std::iota(order_.begin(), order_.end(), 0u);
-  multiply(inputs.x, weights, reference_);
+  clear(reference_);
+  multiply(inputs.x, weights, inputs.cols, reference_);
 }
 
-void OutputMeter::measure(std::span<const float> x, const float* weights, OutputError& error) {
-  multiply(x, weights, deployed_);
+void OutputMeter::measure(std::span<const float> x, const float* weights, OutputError& error,
+                          const Addition& addition) {
+  clear(deployed_);
+  multiply(x, weights, inputs_.cols, deployed_);
+  if (addition.cols != 0) multiply(addition.x, addition.weights, addition.cols, deployed_);
   const float* reference = reference_.as<float>().data();
   const float* deployed = deployed_.as<float>().data();
   for (size_t r = 0; r < inputs_.count(); ++r) {
@@ -81,22 +85,26 @@ void OutputMeter::measure(std::span<const float> x, const float* weights, Output
   }
 }
 
-void OutputMeter::multiply(std::span<const float> x, const float* weights, Buffer& out) {
+void OutputMeter::clear(Buffer& out) const {
   const size_t count = inputs_.count() * kPanelRows;
-  panel_.reserve(inputs_.cols * kPanelRows * sizeof(float));
-  float* panel = panel_.as<float>().data();
-  kernels::load_panel(weights, inputs_.cols, rows_, order_.data(), inputs_.cols, panel);
   out.reserve(count * sizeof(float));
   std::memset(out.data(), 0, count * sizeof(float));
+}
+
+void OutputMeter::multiply(std::span<const float> x, const float* weights, size_t cols,
+                           Buffer& out) {
+  panel_.reserve(cols * kPanelRows * sizeof(float));
+  float* panel = panel_.as<float>().data();
+  kernels::load_panel(weights, cols, rows_, order_.data(), cols, panel);
   kernels::multiply_add({.a = x.data(),
-                         .a_row_stride = inputs_.cols,
+                         .a_row_stride = cols,
                          .a_col_stride = 1,
                          .b = panel,
                          .b_stride = kPanelRows,
                          .c = out.as<float>().data(),
                          .c_stride = kPanelRows,
                          .rows = inputs_.count(),
-                         .depth = inputs_.cols,
+                         .depth = cols,
                          .cols = kPanelRows});
 }
 

@@ -49,11 +49,24 @@ class OutputMeter {
   // Outputs of the original: rows · cols weights, row-major, on `inputs`. Both stay as they are
   // until the last call of measure().
   void set_reference(const InputRows& inputs, const float* weights, size_t rows);
+  // Inputs [count, cols] that are multiplied by weights of their own, [rows, cols]; their products
+  // are added to the outputs.
+  struct Addition {
+    std::span<const float> x;
+    const float* weights = nullptr;
+    size_t cols = 0;  // at most those of the reference; 0: nothing is added
+  };
   // Adds the outputs of other weights of the same size on other input rows [count, cols].
-  void measure(std::span<const float> x, const float* weights, OutputError& error);
+  void measure(std::span<const float> x, const float* weights, OutputError& error,
+               const Addition& addition);
+  void measure(std::span<const float> x, const float* weights, OutputError& error) {
+    measure(x, weights, error, {});
+  }
 
  private:
-  void multiply(std::span<const float> x, const float* weights, Buffer& out);
+  void clear(Buffer& out) const;
+  // Adds to `out`.
+  void multiply(std::span<const float> x, const float* weights, size_t cols, Buffer& out);
 
   InputRows inputs_;
   size_t rows_ = 0;

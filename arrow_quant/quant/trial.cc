@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "arrow_quant/kernels/kernels.h"
 #include "arrow_quant/kernels/panels.h"
 #include "arrow_quant/quant/row_chunks.h"
 #include "arrow_quant/quant/transforms.h"
@@ -23,12 +24,17 @@ RowsView transformed_rows(const InputTransform& transform, const RowsView& sourc
 }
 
 // What a reader undoes.
-TransformsView undoing(const InputTransform& transform, std::vector<Transform>& order) {
+TransformsView undoing(const InputTransform& transform, const LowRankView& low_rank,
+                       std::vector<Transform>& order) {
   if (transform.hadamard_block != 0) order.push_back(Transform::Hadamard);
+  if (low_rank.rank != 0) order.push_back(Transform::LowRank);
   if (!transform.input_scale.empty()) order.push_back(Transform::InputScale);
   TransformsView view;
   view.order = order;
   view.hadamard_block = transform.hadamard_block;
+  view.rank = low_rank.rank;
+  view.low_rank_u = low_rank.u;
+  view.low_rank_v = low_rank.v;
   view.input_scale = transform.input_scale.data();
   return view;
 }
@@ -55,15 +61,16 @@ CodesView view_of(const CodesOut& out, const RowsView& rows, const QuantizeSpec&
 
 }  // namespace
 
-void quantize_rows_as(const Treatment& treatment, const RowsView& source, const QuantizeSpec& spec,
-                      float tensor_scale, const CodesOut& out, ErrorStats& error, RangeStats& range,
+void quantize_rows_as(const Treatment& treatment, const LowRankView& low_rank,
+                      const RowsView& source, const QuantizeSpec& spec, float tensor_scale,
+                      const CodesOut& out, ErrorStats& error, RangeStats& range,
                       TrialScratch& scratch) {
   if (treatment.view == nullptr) {
     quantize_rows(source, spec, tensor_scale, out, error, range, scratch.rows.rows);
     return;
   }
   const InputView& view = *treatment.view;
-  if (view.transform.identity()) {
+  if (view.transform.identity() && low_rank.rank == 0) {
     quantize_rows_with(treatment.recipe, view.power(), source, spec, tensor_scale, out, error,
                        range, scratch.rows);
     return;
@@ -74,8 +81,9 @@ void quantize_rows_as(const Treatment& treatment, const RowsView& source, const 
                      range, scratch.rows);
   std::vector<Transform> order;
   float* restored = floats_in(scratch.restored, source.rows * source.cols);
-  dequantize_rows(view_of(out, source, spec, tensor_scale), undoing(view.transform, order),
-                  DType::F32, restored, scratch.rows.rows);
+  dequantize_rows(view_of(out, source, spec, tensor_scale),
+                  undoing(view.transform, low_rank, order), DType::F32, restored,
+                  scratch.rows.rows);
   compare_rows(source, restored, error, scratch.rows.rows);
 }
 
@@ -116,6 +124,75 @@ void weigh_rows(std::span<const Treatment> treatments, const InputRows& held_out
     found.merge(of_panel, row * cols);
   }
   range.merge(found, 0);
+}
+
+void error_of_rows(const Treatment& treatment, const RowsView& source, const QuantizeSpec& spec,
+                   float tensor_scale, float* error, TrialScratch& scratch) {
+  const size_t cols = source.cols;
+  const InputTransform& transform = treatment.view->transform;
+  const RowsView rows = transformed_rows(transform, source, scratch.transformed);
+  const CodesOut out = codes_in(scratch, source.rows, cols, spec);
+  ErrorStats unused;
+  RangeStats range;
+  quantize_rows_with(treatment.recipe, treatment.view->power(), rows, spec, tensor_scale, out,
+                     unused, range, scratch.rows);
+  std::vector<Transform> order;
+  float* restored = floats_in(scratch.restored, source.rows * cols);
+  dequantize_rows(view_of(out, rows, spec, tensor_scale),
+                  undoing({{}, transform.hadamard_block}, {}, order), DType::F32, restored,
+                  scratch.rows.rows);
+  widen_to_f32(source.data, source.dtype, source.rows * cols, error);
+  transform_weights({transform.input_scale, 0}, error, source.rows, cols);
+  for (size_t i = 0; i < source.rows * cols; ++i) error[i] -= restored[i];
+}
+
+std::vector<float> low_rank_inputs(const InputTransform& transform, const InputRows& held_out,
+                                   const LowRank& low_rank) {
+  const size_t cols = held_out.cols, rank = low_rank.rank;
+  std::vector<float> x(held_out.x.begin(), held_out.x.end());
+  transform_inputs({transform.input_scale, 0}, x.data(), held_out.count(), cols);
+  std::vector<float> v(rank * cols), transposed(cols * rank);
+  kernels::widen(low_rank.v.data(), DType::BF16, v.size(), 1.0f, v.data());
+  for (size_t k = 0; k < rank; ++k) {
+    for (size_t c = 0; c < cols; ++c) transposed[c * rank + k] = v[k * cols + c];
+  }
+  std::vector<float> inputs(held_out.count() * rank);
+  kernels::multiply_add({.a = x.data(),
+                         .a_row_stride = cols,
+                         .a_col_stride = 1,
+                         .b = transposed.data(),
+                         .b_stride = rank,
+                         .c = inputs.data(),
+                         .c_stride = rank,
+                         .rows = held_out.count(),
+                         .depth = cols,
+                         .cols = rank});
+  return inputs;
+}
+
+void weigh_low_rank(const Treatment& treatment, const LowRankView& low_rank,
+                    std::span<const float> inputs, const InputRows& held_out,
+                    const RowsView& source, const float* error, OutputError& output_error,
+                    TrialScratch& scratch) {
+  const size_t cols = source.cols;
+  const InputTransform& transform = treatment.view->transform;
+  std::vector<float> u(kernels::kPanelRows * low_rank.rank);
+  for (size_t row = 0; row < source.rows; row += kernels::kPanelRows) {
+    const size_t rows = std::min(kernels::kPanelRows, source.rows - row);
+    float* weights = floats_in(scratch.weights, rows * cols);
+    widen_to_f32(element_address(source, row, 0), source.dtype, rows * cols, weights);
+    scratch.meter.set_reference(held_out, weights, rows);
+    // D = (W · diag(s) − E) · H.
+    float* restored = floats_in(scratch.restored, rows * cols);
+    std::copy(weights, weights + rows * cols, restored);
+    transform_weights({transform.input_scale, 0}, restored, rows, cols);
+    for (size_t i = 0; i < rows * cols; ++i) restored[i] -= error[row * cols + i];
+    transform_weights({{}, transform.hadamard_block}, restored, rows, cols);
+    kernels::widen(low_rank.u + row * low_rank.rank, DType::BF16, rows * low_rank.rank, 1.0f,
+                   u.data());
+    scratch.meter.measure(treatment.view->held_out, restored, output_error,
+                          {inputs, u.data(), low_rank.rank});
+  }
 }
 
 }  // namespace arrow_quant

@@ -7,6 +7,7 @@
 
 #include "arrow_quant/quant/compensate.h"
 #include "arrow_quant/quant/input_transform.h"
+#include "arrow_quant/quant/low_rank.h"
 #include "arrow_quant/quant/output_error.h"
 
 namespace arrow_quant {
@@ -36,9 +37,11 @@ struct TrialScratch {
 };
 
 // Like quantize_rows_with(), on transformed weights if the treatment has a transform; the error is
-// that of the weights with the transform undone.
-void quantize_rows_as(const Treatment& treatment, const RowsView& source, const QuantizeSpec& spec,
-                      float tensor_scale, const CodesOut& out, ErrorStats& error, RangeStats& range,
+// that of the weights with the transform undone, and `low_rank` added. Pre: no low rank without a
+// view.
+void quantize_rows_as(const Treatment& treatment, const LowRankView& low_rank,
+                      const RowsView& source, const QuantizeSpec& spec, float tensor_scale,
+                      const CodesOut& out, ErrorStats& error, RangeStats& range,
                       TrialScratch& scratch);
 
 // Quantizes some rows of a weight in every way, keeps nothing, and adds the error of the outputs to
@@ -47,5 +50,21 @@ void quantize_rows_as(const Treatment& treatment, const RowsView& source, const 
 void weigh_rows(std::span<const Treatment> treatments, const InputRows& held_out,
                 const RowsView& source, const QuantizeSpec& spec, float tensor_scale,
                 std::span<OutputError> errors, RangeStats& range, TrialScratch& scratch);
+
+// What quantizing some rows of a weight leaves to a low rank (FORMAT.md): E = W · diag(s) − D · H,
+// rows · cols floats at `error`. Pre: the treatment has a view; the weights are finite.
+void error_of_rows(const Treatment& treatment, const RowsView& source, const QuantizeSpec& spec,
+                   float tensor_scale, float* error, TrialScratch& scratch);
+
+// x / s · Vᵀ of held-out rows, [count, rank]: what U is multiplied by when the layer runs.
+std::vector<float> low_rank_inputs(const InputTransform& transform, const InputRows& held_out,
+                                   const LowRank& low_rank);
+
+// Like weigh_rows() for one treatment with a low rank, from what error_of_rows() left. `low_rank`:
+// of the rows at `source`; `inputs`: what low_rank_inputs() gave for it.
+void weigh_low_rank(const Treatment& treatment, const LowRankView& low_rank,
+                    std::span<const float> inputs, const InputRows& held_out,
+                    const RowsView& source, const float* error, OutputError& output_error,
+                    TrialScratch& scratch);
 
 }  // namespace arrow_quant

@@ -12,6 +12,7 @@ DATA_FREE = "default without data"
 COMPENSATION = "compensation"
 SPATIAL = "spatial"
 DEFAULT = "default"
+HIGH_QUALITY = "high quality"
 WITH_MODEL = "default with the model"
 
 STATIC = {"activation_mode": "static"}
@@ -131,6 +132,8 @@ def ladder(setting: Setting) -> list[Row]:
         rows.append(replace(ROTATION, name=DEFAULT, against=COMPENSATION))
     else:
         rows.append(Row(DEFAULT, calibrated=True))
+    if bits < 8:
+        rows.append(Row(HIGH_QUALITY, {"quality": "high"}, True, DEFAULT, "low rank"))
     if setting.name in JUDGED:
         rows.append(JUDGEMENT)
     return rows

@@ -124,8 +124,9 @@ class ArrowQuantV2:
             quantized layers, −1 … 1), ``model_size_mb`` (10⁶ bytes), ``modality`` ("text", "code",
             "image", "audio" or "unknown"), ``bit_width``, ``quantization_time_s`` (seconds), and
             more: worst layer, SQNR in dB, bits per weight, every layer, promotions, warnings.
-            ``time_aware_applied``, ``spatial_applied`` and ``thermodynamic_applied`` (bool) tell
-            whether these mechanisms took part, ``time_aware_reason`` and so on (str) why not, and
+            ``time_aware_applied``, ``spatial_applied``, ``thermodynamic_applied`` and
+            ``low_rank_applied`` (bool) tell whether these mechanisms took part,
+            ``time_aware_reason`` and so on (str) why not, and
             ``calibration`` whose data were used ("none" or the file). ``markov_validation`` is what
             `get_markov_metrics` returns. ``allocation`` explains the bits of every layer under a
             target, and is None without one. With a model also ``model_gate``, the list of what was

@@ -100,7 +100,7 @@ OPTIONS_WITH_EFFECT = {
         {"convergence_threshold": 0.9}, activation_steps, RANGES | TRANSITIONS
     ),
     "beta_schedule": Row({"beta_schedule": "cosine"}, at("time_groups"), RANGES),
-    "quality": Row({"quality": "high"}, at("warnings")),
+    "quality": Row({"quality": "high"}, trials, {"calibration_path": CALIBRATION}),
     "mode": Row({"mode": "base"}, bits, {"components": ["transformer"]}),
     "method": Row({"method": "rtn"}, at("cosine_similarity")),
     "error_norm": Row({"error_norm": 2}, at("cosine_similarity")),

@@ -24,6 +24,7 @@ from arrow_quant_v2.with_model.quantized_copy import QuantizedCopy
 # Of each feature: the key of results that tells whether it took part, its name in words, and the
 # options that leave it out.
 _FEATURES: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("low_rank_applied", "low ranks", {"quality": "standard"}),
     ("spatial_applied", "transforms of inputs", {"enable_spatial": False}),
     ("thermodynamic_applied", "constraints over time", {"thermodynamic": ThermodynamicConfig()}),
     ("time_aware_applied", "groups of timesteps", {"enable_time_aware": False}),

@@ -1,0 +1,82 @@
+#include "arrow_quant/quant/directions.h"
+
+#include <cmath>
+
+namespace arrow_quant {
+namespace {
+
+constexpr size_t kVector = 16;        // directions are followed in multiples of this
+constexpr double kNegligible = 1e-9;  // of a direction's own square: rounding alone
+
+}  // namespace
+
+size_t padded_width(size_t count) {
+  return (count + kVector - 1) / kVector * kVector;
+}
+
+float normalizing(double largest) {
+  return static_cast<float>(std::ldexp(1.0, -std::ilogb(largest)));
+}
+
+double dot(const float* x, const float* y, size_t count) {
+  double sums[8] = {};
+  size_t i = 0;
+  for (; i + 8 <= count; i += 8) {
+    for (size_t k = 0; k < 8; ++k) sums[k] += static_cast<double>(x[i + k]) * y[i + k];
+  }
+  for (size_t k = 0; i < count; ++i, ++k) sums[k] += static_cast<double>(x[i]) * y[i];
+  return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]));
+}
+
+std::vector<float> transposed(const Directions& d) {
+  std::vector<float> columns(d.x.size());
+  for (size_t r = 0; r < d.rows; ++r) {
+    for (size_t i = 0; i < d.width; ++i) columns[i * d.rows + r] = d.x[r * d.width + i];
+  }
+  return columns;
+}
+
+std::vector<double> products(const Directions& x, const Directions& y) {
+  const std::vector<float> a = transposed(x), b = transposed(y);
+  std::vector<double> result;
+  for (size_t i = 0; i < x.width; ++i) {
+    for (size_t j = 0; j < y.width; ++j) {
+      result.push_back(dot(a.data() + i * x.rows, b.data() + j * y.rows, x.rows));
+    }
+  }
+  return result;
+}
+
+void divide_by(Directions& d, std::vector<double> g) {
+  const size_t n = d.width;
+  std::vector<double> pivots(n);
+  for (size_t i = 0; i < n; ++i) {
+    for (size_t j = 0; j <= i; ++j) {
+      double sum = g[i * n + j];
+      for (size_t k = 0; k < j; ++k) sum -= g[i * n + k] * g[j * n + k];
+      if (i == j) {
+        pivots[i] = sum > kNegligible * g[i * n + i] ? std::sqrt(sum) : 0;
+        g[i * n + i] = pivots[i];
+      } else {
+        g[i * n + j] = pivots[j] > 0 ? sum / pivots[j] : 0;
+      }
+    }
+  }
+  std::vector<double> x(n);
+  for (size_t r = 0; r < d.rows; ++r) {
+    float* row = d.x.data() + r * n;
+    for (size_t i = 0; i < n; ++i) {
+      double sum = row[i];
+      for (size_t k = 0; k < i; ++k) sum -= g[i * n + k] * x[k];
+      x[i] = pivots[i] > 0 ? sum / pivots[i] : 0;
+    }
+    for (size_t i = n; i-- > 0;) {
+      double sum = x[i];
+      for (size_t k = i + 1; k < n; ++k) sum -= g[k * n + i] * x[k];
+      x[i] = pivots[i] > 0 ? sum / pivots[i] : 0;
+      row[i] = static_cast<float>(x[i]);
+    }
+  }
+}
+
+}  // namespace arrow_quant
