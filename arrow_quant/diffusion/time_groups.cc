@@ -8,7 +8,9 @@ namespace arrow_quant {
 namespace {
 
 constexpr double kNever = std::numeric_limits<double>::infinity();
-constexpr double kTolerance = 1.01;  // of the best held-out cost, for fewer groups
+// What a further group must save of the held-out cost: models gain by the first two or three, and
+// lose by more, although their layers still gain a little.
+constexpr double kPerGroup = 1.025;
 constexpr double kWidestLogSnr = 10;
 
 // Rows and trajectories of a span of steps that grows and shrinks at its ends.
@@ -181,10 +183,16 @@ TimeGrouping choose_time_groups(std::span<const CandidateCosts> layers,
   for (const GroupBegins& begins : groupings) {
     chosen.held_out_costs.push_back(held_out_cost(layers, held_out, begins));
   }
-  const double best = *std::min_element(chosen.held_out_costs.begin(), chosen.held_out_costs.end());
-  size_t groups = 0;
-  while (chosen.held_out_costs[groups] > best * kTolerance) ++groups;
-  chosen.begins = groupings[groups];
+  size_t best = 0;
+  double least = kNever, charge = 1;
+  for (size_t i = 0; i < groupings.size(); ++i, charge *= kPerGroup) {
+    const double charged = chosen.held_out_costs[i] * charge;
+    if (charged < least) {
+      least = charged;
+      best = i;
+    }
+  }
+  chosen.begins = groupings[best];
   for (const CandidateCosts& layer : layers) {
     chosen.candidates.push_back(best_candidates(layer, chosen.begins));
   }

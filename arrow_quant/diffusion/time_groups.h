@@ -49,8 +49,8 @@ struct TimeGrouping {
 // Chooses boundaries and candidates by dynamic programming over all groupings of at most
 // max_groups groups, each of which meets the needs (see attainable_needs):
 //   cost(i, j) of steps i … j = Σ_layers min_k Σ_t costs[t][k] / min_k Σ_all t costs[t][k]
-// and takes the smallest number of groups whose candidates cost on the held-out rows at most 1 %
-// more than those of the best number. Layers that cost nothing anywhere have no say.
+// and takes the number of groups that costs least on the held-out rows when each further group is
+// charged 2.5 %. Layers that cost nothing anywhere have no say.
 // Pre: layers and held_out have the same shape, at least one step; one entry of rows per step;
 // max_groups ≥ 1. Cost: O(steps² · candidates · layers + max_groups · steps²), steps² numbers.
 TimeGrouping choose_time_groups(std::span<const CandidateCosts> layers,

@@ -41,7 +41,11 @@ class Grouping {
     for (const PlannedTensor& tensor : component.tensors) {
       if (!tensor.decision.bit_width || !context.calibration->covers(component, tensor)) continue;
       const CalibrationFile::Entry& data = file_.layers().at(file_.data_of(tensor.info->name));
-      if (data.calibrating_rows > 0 && data.held_out_rows > 0) layers_.push_back(&tensor);
+      // Whose parameters are chosen by the groups; where none are, the groups correct biases.
+      const bool concerned = !searches() || activation_bits_of(tensor, *context.config) != 0;
+      if (concerned && data.calibrating_rows > 0 && data.held_out_rows > 0) {
+        layers_.push_back(&tensor);
+      }
     }
   }
 
@@ -214,7 +218,7 @@ class Grouping {
   const CalibrationFile& file_;
   std::optional<ActivationScheme> scheme_;
   std::function<bool(int32_t)> uses_;
-  Layers layers_;  // with sampled rows, in file order
+  Layers layers_;  // that have a say, with sampled rows, in file order
   ComponentTime time_;
 };
 

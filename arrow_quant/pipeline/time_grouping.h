@@ -45,9 +45,10 @@ struct TimeGroupingContext {
 };
 
 // Where activation parameters can differ between groups (static ranges, clip ratios), the groups
-// that cost at most 64 layers least (choose_time_groups), fewer layers where they are large;
-// otherwise groups of about equal spans of log-SNR. With boundary smoothing on, activation
-// parameters are interpolated where that lowers the layers' held-out errors by 0.5 % on average.
+// that cost at most 64 layers with such parameters least (choose_time_groups), fewer layers where
+// they are large; otherwise groups of about equal spans of log-SNR. With boundary smoothing on,
+// activation parameters are interpolated where that lowers the layers' held-out errors by 0.5 % on
+// average.
 // One group if the time-aware mechanism is off, the mode is "base", or the calibration's steps
 // cannot be grouped.
 // Throws: what CalibrationFile::read throws, Error(Io), Error(Cancelled).
