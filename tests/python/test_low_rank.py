@@ -211,3 +211,24 @@ def test_what_stands_in_the_way_of_low_ranks_is_said(
         assert not result["low_rank_applied"]
         assert f'quality = "high" had no effect: {reason}' in result["warnings"]
         assert not any("low rank" in trial["name"] for trial in result["layers"][0]["trials"])
+
+
+def test_layers_whose_errors_do_not_fit_the_memory_limit_are_named(tmp_path: Path) -> None:
+    net = torch.nn.Module()
+    net.to_q = torch.nn.Linear(1024, 1024, bias=False)
+    net.forward = lambda x, timestep: net.to_q(x)
+    torch.manual_seed(0)
+    calls = [{"x": torch.randn(8, 32, 1024), "timestep": t} for t in STEPS]
+    collect(net, calls, out=tmp_path / "c.parquet", keep_inputs=False)
+    (tmp_path / "model").mkdir()
+    weight = ("F32", net.to_q.weight.detach().numpy())
+    write_safetensors(tmp_path / "model" / "model.safetensors", {"to_q.weight": weight})
+    options = {"quality": "high", "calibration_path": str(tmp_path / "c.parquet")}
+    config = DiffusionQuantConfig(
+        bit_width=4, enable_streaming=True, max_memory_limit_mb=80, **options
+    )
+    result = ArrowQuantV2().quantize_diffusion_model(tmp_path / "model", tmp_path / "out", config)
+    assert any(
+        "so that no low rank is tried; raise max_memory_limit_mb; the first is 'to_q.weight'" in w
+        for w in result["warnings"]
+    )
