@@ -7,20 +7,7 @@
 namespace arrow_quant {
 namespace {
 
-constexpr int kZeroBin = 768;
-constexpr int kLowestOctave = -24;
 constexpr double kNeverUsed = 1e-12;  // share of values below which a code's logarithm is left out
-
-// The edge of bin 768 + n that is farther from 0, for n ≥ 0: 2^-24, then sixteenths of octaves.
-double octave_edge(int n) {
-  return std::ldexp(1 + (n % 16) / 16.0, kLowestOctave + n / 16);
-}
-
-double lower_edge(int bin) {
-  const int n = bin - kZeroBin;
-  return n > 0 ? octave_edge(n - 1) : -octave_edge(-n);
-}
-
 }  // namespace
 
 ValueHistogram::ValueHistogram(std::vector<double> edges, std::vector<double> mass)
@@ -45,20 +32,6 @@ ValueHistogram ValueHistogram::of(std::span<const float> values, size_t bins) {
     mass[std::min(static_cast<size_t>(place), bins - 1)] += 1;
   }
   return ValueHistogram(std::move(edges), std::move(mass));
-}
-
-ValueHistogram ValueHistogram::of_octaves(std::span<const uint16_t> bins,
-                                          std::span<const float> mass) {
-  const int first = bins.front();
-  const auto count = static_cast<size_t>(bins.back() - first + 1);
-  std::vector<double> edges(count + 1), dense(count);
-  for (size_t i = 0; i <= count; ++i) {
-    edges[i] = lower_edge(first + static_cast<int>(i));
-  }
-  for (size_t i = 0; i < bins.size(); ++i) {
-    dense[static_cast<size_t>(bins[i] - first)] += static_cast<double>(mass[i]);
-  }
-  return ValueHistogram(std::move(edges), std::move(dense));
 }
 
 size_t ValueHistogram::bin_of(double x) const {

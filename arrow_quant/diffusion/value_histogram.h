@@ -1,10 +1,8 @@
 // ValueHistogram: how a tensor's values are spread, and what a grid of codes lo, lo + step, … makes
-// of them. Where the values themselves are not at hand it takes their place; and its bins, filled
-// evenly, make the use of codes a smooth function of the grid.
+// of them. Its bins, filled evenly, make the use of codes a smooth function of the grid.
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 #include <span>
 #include <vector>
 
@@ -31,11 +29,6 @@ class ValueHistogram {
 
   // Bins of equal width between the extremes of values. Pre: not empty.
   static ValueHistogram of(std::span<const float> values, size_t bins = 1024);
-
-  // Sixteenths of octaves, as the calibration file has them: bin 768 is |x| < 2^-24, bin
-  // 769 + 16·(e + 24) + m holds 2^e·(1 + m/16) ≤ x < 2^e·(1 + (m + 1)/16), bin 767 − … the same of
-  // −x. bins: rising, < 1537; mass: of each. Pre: the mass is not all 0.
-  static ValueHistogram of_octaves(std::span<const uint16_t> bins, std::span<const float> mass);
 
   // D = Σ mass · (x − nearest)², x the middle of a bin. Its derivatives are exact although codes
   // flip: the nearest level is the one of least error, so D has no jump there (Danskin).

@@ -78,29 +78,5 @@ TEST(ValueHistogram, ValuesFillBinsBetweenTheirExtremes) {
   EXPECT_DOUBLE_EQ(ValueHistogram::of(constant).entropy({0, 1, 2}).value, 0);
 }
 
-TEST(ValueHistogram, BinsOfOctavesHoldWhatTheCalibrationPutThere) {
-  const auto bin_of = [](double x) {
-    const double magnitude = std::abs(x);
-    if (magnitude < 0x1p-24) return 768;
-    const int exponent = std::ilogb(magnitude);
-    const int sixteenth = static_cast<int>((std::ldexp(magnitude, -exponent) - 1) * 16);
-    const int place = (exponent + 24) * 16 + sixteenth;
-    return x > 0 ? 769 + place : 767 - place;
-  };
-  for (const double x : {0.0, 0x1p-24, 1.0, 1.07, 1.99, 3.1416, -1.0, -0.0301, -70000.0, 1e-5}) {
-    const std::vector<uint16_t> bins = {static_cast<uint16_t>(bin_of(x))};
-    const ValueHistogram histogram = ValueHistogram::of_octaves(bins, std::vector<float>{2.5f});
-    // One code: the distance to x is half a bin at most.
-    const double distance = std::sqrt(histogram.distortion({x, 1e9, 1}).value);
-    EXPECT_LE(distance, std::max(0x1p-24, std::abs(x) / 32 + 1e-12)) << x;
-  }
-  // −1.03 and 1.03 with empty bins between; symmetric about 0.
-  const std::vector<uint16_t> two = {static_cast<uint16_t>(bin_of(-1.03)),
-                                     static_cast<uint16_t>(bin_of(1.03))};
-  const ValueHistogram histogram = ValueHistogram::of_octaves(two, std::vector<float>{1, 1});
-  EXPECT_DOUBLE_EQ(histogram.entropy({-1, 2, 1}).value, 1);
-  EXPECT_DOUBLE_EQ(histogram.distortion({-1.03125, 2.0625, 1}).value, 0);
-}
-
 }  // namespace
 }  // namespace arrow_quant

@@ -24,10 +24,9 @@ void fit_weighted(const WeightedFit& fit) {
   HWY_DYNAMIC_DISPATCH(FitWeighted)(fit);
 }
 
-void load_panel(const float* x, size_t row_stride, size_t rows, const uint32_t* order, size_t cols,
-                float* panel) {
+void load_panel(const float* x, size_t row_stride, size_t rows, size_t cols, float* panel) {
   for (size_t c = 0; c < cols; ++c) {
-    const float* from = x + order[c];
+    const float* from = x + c;
     float* to = panel + c * kPanelRows;
     for (size_t r = 0; r < rows; ++r) to[r] = from[r * row_stride];
     for (size_t r = rows; r < kPanelRows; ++r) to[r] = 0.0f;

@@ -27,10 +27,9 @@ struct Multiplication {
 };
 void multiply_add(const Multiplication& m);
 
-// Writes rows · cols floats, row-major with row_stride, as a panel [cols][kPanelRows] in which
-// column c takes source column order[c]; rows from `rows` on are 0.
-void load_panel(const float* x, size_t row_stride, size_t rows, const uint32_t* order, size_t cols,
-                float* panel);
+// Writes rows · cols floats, row-major with row_stride, as a panel [cols][kPanelRows]; rows from
+// `rows` on are 0.
+void load_panel(const float* x, size_t row_stride, size_t rows, size_t cols, float* panel);
 
 // A run of columns that are quantized one after the other, the last first, each passing its error
 // on to those before it (the sweep of GPTQ, Frantar et al. 2022, arXiv:2210.17323, in the form of

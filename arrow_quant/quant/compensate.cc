@@ -42,7 +42,7 @@ class Panel {
     natural_order_.resize(cols_);
     std::iota(natural_order_.begin(), natural_order_.end(), 0u);
     natural_ = floats_in(scratch.natural, cols_ * kPanelRows);
-    kernels::load_panel(rows, cols_, rows_, natural_order_.data(), cols_, natural_);
+    kernels::load_panel(rows, cols_, rows_, cols_, natural_);
     load_params();
   }
 

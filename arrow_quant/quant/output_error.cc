@@ -4,7 +4,6 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <numeric>
 
 #include "arrow_quant/kernels/panels.h"
 
@@ -64,8 +63,6 @@ double OutputError::sqnr_db() const {
 void OutputMeter::set_reference(const InputRows& inputs, const float* weights, size_t rows) {
   inputs_ = inputs;
   rows_ = rows;
-  order_.resize(inputs.cols);
-  std::iota(order_.begin(), order_.end(), 0u);
   clear(reference_);
   multiply(inputs.x, weights, inputs.cols, reference_);
 }
@@ -95,7 +92,7 @@ void OutputMeter::multiply(std::span<const float> x, const float* weights, size_
                            Buffer& out) {
   panel_.reserve(cols * kPanelRows * sizeof(float));
   float* panel = panel_.as<float>().data();
-  kernels::load_panel(weights, cols, rows_, order_.data(), cols, panel);
+  kernels::load_panel(weights, cols, rows_, cols, panel);
   kernels::multiply_add({.a = x.data(),
                          .a_row_stride = cols,
                          .a_col_stride = 1,

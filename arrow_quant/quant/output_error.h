@@ -70,7 +70,6 @@ class OutputMeter {
 
   InputRows inputs_;
   size_t rows_ = 0;
-  std::vector<uint32_t> order_;
   Buffer panel_, reference_, deployed_;
 };
 
