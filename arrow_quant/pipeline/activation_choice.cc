@@ -12,9 +12,8 @@ namespace {
 
 constexpr double kMargins[] = {1, 1.15, 1.3};
 
-// Least fall of the held-out error for a step to be kept.
-constexpr double kClipGate = 0.10;  // below that whole models lost by it
-constexpr double kPhaseGate = 0.005;
+// Least fall of the held-out error for clip ratios to be kept: below that whole models lost by it.
+constexpr double kClipGate = 0.10;
 
 ActivationParameters with_margin(ActivationParameters parameters, double margin) {
   for (ActivationParameter& parameter : parameters) {
@@ -57,6 +56,8 @@ class Choosing {
     }
     return whole;
   }
+
+  double gate() const { return phase_gate(task_.held_out->trajectories().size()); }
 
   double error_of(const ActivationParameters& parameters) const {
     const ActivationTime& time = task_.time;
@@ -108,7 +109,7 @@ class Choosing {
     const PhaseTask phase = phase_task();
     if (task_.phases->boundary_smoothing.enabled) {
       if (auto smoothed = smooth_small_samples(phase, parameters_)) {
-        offer("markov smoother", *std::move(smoothed), kPhaseGate);
+        offer("markov smoother", *std::move(smoothed), gate());
       }
     }
     if (task_.phases->transition_optimization.enabled) optimize();
@@ -127,7 +128,7 @@ class Choosing {
     const auto blends = time.smooth ? time.smoothed : time.jumping;
     const double before = confirming.of(deployed(task_.scheme, parameters_, blends));
     const double after = confirming.of(deployed(task_.scheme, *optimized, blends));
-    const bool accepted = after < before && after <= before * (1 - kPhaseGate);
+    const bool accepted = after < before && after <= before * (1 - gate());
     choice_.steps.push_back({"transition optimization", before, after, accepted});
     if (accepted) parameters_ = *std::move(optimized);
   }

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "arrow_quant/diffusion/activation_quantizer.h"
+#include "arrow_quant/pipeline/activation_phases.h"
 
 namespace arrow_quant {
 namespace {
@@ -218,7 +219,8 @@ TEST_F(ActivationChoosing, FewRowsAreSteadiedOnlyWhereHeldOutRowsGain) {
   const ActivationChoice choice = choose_activation(task(ActMode::Static, 8));
   const StepReport* const steadied = step(choice, "markov smoother");
   ASSERT_NE(steadied, nullptr);
-  EXPECT_EQ(steadied->accepted, steadied->error_after <= 0.995 * steadied->error_before);
+  EXPECT_EQ(steadied->accepted,
+            steadied->error_after <= (1 - phase_gate(4)) * steadied->error_before);
 
   look(std::vector<Look>(kSteps), 8, 4);  // 64 rows in each group
   EXPECT_EQ(step(choose_activation(task(ActMode::Static, 8)), "markov smoother"), nullptr);
@@ -234,7 +236,27 @@ TEST_F(ActivationChoosing, OptimizingTransitionsNeverCostsTheRowsThatJudgeIt) {
       const StepReport* const optimized = step(choice, "transition optimization");
       if (optimized == nullptr) continue;
       ++tried;
-      EXPECT_EQ(optimized->accepted, optimized->error_after <= 0.995 * optimized->error_before);
+      EXPECT_EQ(optimized->accepted,
+                optimized->error_after <= (1 - phase_gate(4)) * optimized->error_before);
+    }
+  }
+  EXPECT_GE(tried, 1u);
+}
+
+TEST_F(ActivationChoosing, OneHeldOutTrajectoryIsTooFewForAnyPhase) {
+  EXPECT_EQ(phase_gate(1), 1);
+  EXPECT_DOUBLE_EQ(phase_gate(2), 0.055);
+  look(outliers_first(), 1, 16);
+  phases_.boundary_smoothing.enabled = true;
+  phases_.transition_optimization.enabled = true;
+  size_t tried = 0;
+  for (const int bits : {4, 8}) {
+    const ActivationChoice choice = choose_activation(task(ActMode::Static, bits));
+    for (const char* name : {"markov smoother", "transition optimization"}) {
+      const StepReport* const phase = step(choice, name);
+      if (phase == nullptr) continue;
+      ++tried;
+      EXPECT_FALSE(phase->accepted) << name;
     }
   }
   EXPECT_GE(tried, 1u);

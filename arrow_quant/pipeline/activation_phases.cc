@@ -104,6 +104,11 @@ std::vector<float> some_rows(const ActivationRows& rows, size_t first_step, size
 
 }  // namespace
 
+double phase_gate(size_t held_out_trajectories) {
+  const auto n = static_cast<double>(held_out_trajectories);
+  return n < 2 ? 1.0 : 0.005 + 0.2 / (n * n);
+}
+
 std::pair<RowFilter, RowFilter> halves_of(const ActivationRows& rows) {
   const std::vector<int32_t> trajectories = rows.trajectories();
   if (trajectories.size() < 2) {

@@ -20,6 +20,11 @@ struct PhaseTask {
   std::span<const double> couplings;  // of neighbouring groups
 };
 
+// The share by which a phase must lower the held-out error to be kept. With n held-out trajectories
+// it is 0.5 % + 20 % / n²: rows of few trajectories hold few of the extremes that a narrower range
+// cuts off. One trajectory cannot both choose and confirm: nothing is kept.
+double phase_gate(size_t held_out_trajectories);
+
 // Two halves of rows: every second trajectory, of a single one every second row of each step.
 std::pair<RowFilter, RowFilter> halves_of(const ActivationRows& rows);
 

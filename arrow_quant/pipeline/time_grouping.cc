@@ -7,6 +7,7 @@
 
 #include "arrow_quant/core/threads.h"
 #include "arrow_quant/diffusion/candidate_bank.h"
+#include "arrow_quant/pipeline/activation_phases.h"
 #include "arrow_quant/pipeline/layer_sketch.h"
 
 namespace arrow_quant {
@@ -17,7 +18,6 @@ constexpr size_t kFewestLayers = 4;
 constexpr size_t kRowsPerStep = 8;  // of calibrating, and of held-out trajectories
 // Multiplications and additions that the layers may take together.
 constexpr double kOperations = 1e11;
-constexpr double kSmoothingGate = 0.005;
 
 using Layers = std::vector<const PlannedTensor*>;
 
@@ -88,6 +88,13 @@ class Grouping {
     };
     const size_t num_steps = info.steps.size();
     return {{data.rows, cols, num_steps, pick(false)}, {data.rows, cols, num_steps, pick(true)}};
+  }
+
+  size_t held_out_trajectories() const {
+    const std::vector<int32_t>& all = file_.info().trajectories;
+    return static_cast<size_t>(std::count_if(all.begin(), all.end(), [this](int32_t trajectory) {
+      return uses_(trajectory) && file_.info().held_out(trajectory);
+    }));
   }
 
   // Of each step the trajectories of the rows of the layer that has fewest of them.
@@ -186,7 +193,7 @@ class Grouping {
       before += 1;
       after += smooth / jumps;
     }
-    time_.smooth = before > 0 && after <= before * (1 - kSmoothingGate);
+    time_.smooth = before > 0 && after <= before * (1 - phase_gate(held_out_trajectories()));
     time_.smoothing = {"boundary smoothing", before, after, time_.smooth};
     time_.smoothed = smoothed;
   }
