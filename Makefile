@@ -79,8 +79,8 @@ TESTS ?= OFF
 package: $(VENV)/.build-requirements ## Build and install library, command line and Python package into .venv
 	@echo "Building the library, the command line and the Python package (minutes at first) …"
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pip install --no-build-isolation --no-deps \
-	  --disable-pip-version-check --force-reinstall -v -C build-dir=build/python \
-	  -C cmake.define.ARROW_QUANT_TESTS=$(TESTS) . 2>&1 \
+	  --disable-pip-version-check --force-reinstall -v --config-settings=build-dir=build/python \
+	  --config-settings=cmake.define.ARROW_QUANT_TESTS=$(TESTS) . 2>&1 \
 	  | tools/show_build.sh
 
 $(VENV)/.build-requirements: pyproject.toml tools/setup.sh Makefile
