@@ -79,8 +79,10 @@ TEST(MarkovSmoother, StrongSmoothingGivesTheMeanOfAllRows) {
 std::vector<TrajectorySums> noisy(size_t trajectories, double drift, double noise, unsigned seed) {
   constexpr size_t kSteps = 20, kWidth = 8;
   std::mt19937 random(seed);
-  std::vector<TrajectorySums> all(trajectories,
-                                  {{Doubles(kSteps * kWidth), kSteps}, Doubles(kSteps, 2)});
+  TrajectorySums empty;
+  empty.sums = {Doubles(kSteps * kWidth), kSteps};
+  empty.counts.assign(kSteps, 2);
+  std::vector<TrajectorySums> all(trajectories, empty);
   for (size_t i = 0; i < kWidth; ++i) {
     double truth = uniform(random);
     for (size_t t = 0; t < kSteps; ++t) {
