@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "arrow_quant/kernels/panels.h"
+
 namespace arrow_quant {
 namespace {
 
@@ -26,6 +28,19 @@ double dot(const float* x, const float* y, size_t count) {
   }
   for (size_t k = 0; i < count; ++i, ++k) sums[k] += static_cast<double>(x[i]) * y[i];
   return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]));
+}
+
+void add_product(const float* a, size_t count, const Directions& d, float* out) {
+  kernels::multiply_add({.a = a,
+                         .a_row_stride = d.rows,
+                         .a_col_stride = 1,
+                         .b = d.x.data(),
+                         .b_stride = d.width,
+                         .c = out,
+                         .c_stride = d.width,
+                         .rows = count,
+                         .depth = d.rows,
+                         .cols = d.width});
 }
 
 std::vector<float> transposed(const Directions& d) {

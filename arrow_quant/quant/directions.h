@@ -17,6 +17,9 @@ struct Directions {
 // Whole vectors of directions: `count` and some more.
 size_t padded_width(size_t count);
 
+// Adds A · d to `out` [count, d.width], of count rows of a matrix A [count, d.rows].
+void add_product(const float* a, size_t count, const Directions& d, float* out);
+
 // [width, rows].
 std::vector<float> transposed(const Directions& d);
 

@@ -8,7 +8,6 @@ namespace arrow_quant {
 namespace {
 
 constexpr double kDamping = 0.01;  // of the mean of the diagonal
-constexpr size_t kPanel = 64;      // rows of H that are multiplied at once
 
 }  // namespace
 
@@ -45,21 +44,12 @@ void DampedSquares::load_rows(size_t first, size_t count, float* rows) const {
 
 Directions DampedSquares::times(const Directions& d, const CancelToken* cancel) const {
   Directions result(cols_, d.width);
-  std::vector<float> rows(kPanel * cols_);
-  for (size_t row = 0; row < cols_; row += kPanel) {
+  std::vector<float> rows(kernels::kPanelRows * cols_);
+  for (size_t row = 0; row < cols_; row += kernels::kPanelRows) {
     check_cancelled(cancel);
-    const size_t count = std::min(kPanel, cols_ - row);
+    const size_t count = std::min(kernels::kPanelRows, cols_ - row);
     load_rows(row, count, rows.data());
-    kernels::multiply_add({.a = rows.data(),
-                           .a_row_stride = cols_,
-                           .a_col_stride = 1,
-                           .b = d.x.data(),
-                           .b_stride = d.width,
-                           .c = result.x.data() + row * d.width,
-                           .c_stride = d.width,
-                           .rows = count,
-                           .depth = cols_,
-                           .cols = d.width});
+    add_product(rows.data(), count, d, result.x.data() + row * d.width);
   }
   return result;
 }

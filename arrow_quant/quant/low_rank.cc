@@ -11,12 +11,13 @@
 namespace arrow_quant {
 namespace {
 
+using kernels::kPanelRows;
+
 constexpr size_t kLargestRank = 64;
 constexpr size_t kWeightsPerBit = 48;  // 16 bits a value, a third of a bit per weight
 constexpr size_t kOversampling = 8;
 constexpr int kIterations = 2;
 constexpr double kNegligible = 1e-9;  // of the largest eigenvalue: rounding alone
-constexpr size_t kPanel = 64;         // rows of E or H that are multiplied at once
 
 // E, scaled by a power of two so that its largest value is between 1 and 2.
 class ScaledError {
@@ -35,18 +36,10 @@ class ScaledError {
   // E · d.
   Directions times(const Directions& d, const CancelToken* cancel) const {
     Directions result(rows_, d.width);
-    for (size_t row = 0; row < rows_; row += kPanel) {
+    for (size_t row = 0; row < rows_; row += kPanelRows) {
       check_cancelled(cancel);
-      kernels::multiply_add({.a = error_.data() + row * cols_,
-                             .a_row_stride = cols_,
-                             .a_col_stride = 1,
-                             .b = d.x.data(),
-                             .b_stride = d.width,
-                             .c = result.x.data() + row * d.width,
-                             .c_stride = d.width,
-                             .rows = std::min(kPanel, rows_ - row),
-                             .depth = cols_,
-                             .cols = d.width});
+      add_product(error_.data() + row * cols_, std::min(kPanelRows, rows_ - row), d,
+                  result.x.data() + row * d.width);
     }
     scale(result);
     return result;
@@ -55,7 +48,7 @@ class ScaledError {
   // Eᵀ · d.
   Directions transposed_times(const Directions& d, const CancelToken* cancel) const {
     Directions result(cols_, d.width);
-    for (size_t row = 0; row < rows_; row += kPanel) {
+    for (size_t row = 0; row < rows_; row += kPanelRows) {
       check_cancelled(cancel);
       kernels::multiply_add({.a = error_.data() + row * cols_,
                              .a_row_stride = 1,
@@ -65,7 +58,7 @@ class ScaledError {
                              .c = result.x.data(),
                              .c_stride = d.width,
                              .rows = cols_,
-                             .depth = std::min(kPanel, rows_ - row),
+                             .depth = std::min(kPanelRows, rows_ - row),
                              .cols = d.width});
     }
     scale(result);
@@ -193,7 +186,7 @@ size_t usual_rank(size_t rows, size_t cols) {
 
 size_t fitting_bytes(size_t rows, size_t cols, size_t rank) {
   const size_t width = padded_width(rank + kOversampling);
-  return sizeof(float) * (kPanel * cols + 4 * std::max(rows, cols) * width);
+  return sizeof(float) * (kPanelRows * cols + 4 * std::max(rows, cols) * width);
 }
 
 LowRank fit_low_rank(std::span<const float> error, size_t rows, const InputSquares& squares,
@@ -225,11 +218,11 @@ std::vector<float> freed_squares(const InputSquares& squares, size_t cols, std::
   divide_by(shares, products(basis, hv));
   for (float& value : shares.x) value = -value;
   const std::vector<float> transposed_hv = transposed(hv);
-  std::vector<float> rows(kPanel * cols), freed;
+  std::vector<float> rows(kPanelRows * cols), freed;
   freed.reserve(cols * (cols + 1) / 2);
-  for (size_t row = 0; row < cols; row += kPanel) {
+  for (size_t row = 0; row < cols; row += kPanelRows) {
     check_cancelled(cancel);
-    const size_t count = std::min(kPanel, cols - row);
+    const size_t count = std::min(kPanelRows, cols - row);
     h.load_rows(row, count, rows.data());
     kernels::multiply_add({.a = shares.x.data() + row * shares.width,
                            .a_row_stride = shares.width,

@@ -15,7 +15,7 @@ import torch
 from arrow_quant_v2 import ArrowQuantError, ArrowQuantV2, DiffusionQuantConfig, load_quantized
 from arrow_quant_v2.calibration import collect
 from arrow_quant_v2.torch import load_model
-from tiny import write_safetensors
+from refine_nets import save
 
 COLS, ROWS = 256, 512
 RANK = ROWS * COLS // (48 * (ROWS + COLS))
@@ -48,10 +48,7 @@ def net() -> Net:
 
 @pytest.fixture(scope="module")
 def model(net: Net, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("net")
-    weight = ("F32", net.to_q.weight.detach().numpy())
-    write_safetensors(folder / "model.safetensors", {"to_q.weight": weight})
-    return folder
+    return save(net, tmp_path_factory.mktemp("net") / "model")
 
 
 def collected(net: Net, out: Path, **options: Any) -> Path:
@@ -220,14 +217,12 @@ def test_layers_whose_errors_do_not_fit_the_memory_limit_are_named(tmp_path: Pat
     torch.manual_seed(0)
     calls = [{"x": torch.randn(8, 32, 1024), "timestep": t} for t in STEPS]
     collect(net, calls, out=tmp_path / "c.parquet", keep_inputs=False)
-    (tmp_path / "model").mkdir()
-    weight = ("F32", net.to_q.weight.detach().numpy())
-    write_safetensors(tmp_path / "model" / "model.safetensors", {"to_q.weight": weight})
+    model = save(net, tmp_path / "model")
     options = {"quality": "high", "calibration_path": str(tmp_path / "c.parquet")}
     config = DiffusionQuantConfig(
         bit_width=4, enable_streaming=True, max_memory_limit_mb=80, **options
     )
-    result = ArrowQuantV2().quantize_diffusion_model(tmp_path / "model", tmp_path / "out", config)
+    result = ArrowQuantV2().quantize_diffusion_model(model, tmp_path / "out", config)
     assert any(
         "so that no low rank is tried; raise max_memory_limit_mb; the first is 'to_q.weight'" in w
         for w in result["warnings"]
