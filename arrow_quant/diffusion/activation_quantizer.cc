@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
-#include <optional>
 
 #include "arrow_quant/kernels/kernels.h"
 
@@ -14,14 +12,23 @@ float largest_code(int bits) {
   return static_cast<float>((1 << bits) - 1);
 }
 
-// Unset where the row, or what is left of it, has no width.
-std::optional<kernels::UniformGrid> dynamic_grid(std::span<const float> row, float clip, int bits) {
+// A row without width, or of which nothing is left, gets the grid whose only value is 0.
+kernels::UniformGrid dynamic_grid(std::span<const float> row, float clip, int bits) {
   const auto [least, largest] = std::minmax_element(row.begin(), row.end());
   const float lo = clip * std::min(*least, 0.0f);
   const float hi = clip * std::max(*largest, 0.0f);
   const float scale = (hi - lo) / largest_code(bits);
-  if (!(scale > 0)) return std::nullopt;
-  return kernels::UniformGrid{scale, lo, 0, largest_code(bits)};
+  if (!(scale > 0)) return {.scale = 1, .offset = 0, .least = 0, .most = 0};
+  return {scale, lo, 0, largest_code(bits)};
+}
+
+// kernel: grid_values or grid_errors, run on each row's own grid.
+void run_on_rows(decltype(kernels::grid_values) kernel, std::span<const float> rows, size_t cols,
+                 float clip, int bits, std::span<float> out) {
+  for (size_t begin = 0; begin < rows.size(); begin += cols) {
+    const std::span<const float> row = rows.subspan(begin, cols);
+    kernel(row.data(), cols, dynamic_grid(row, clip, bits), out.data() + begin);
+  }
 }
 
 // Codes without the zero point: the ends are integers, so clamping may come before rounding.
@@ -34,26 +41,12 @@ kernels::UniformGrid static_grid(const StaticQuantizer& quantizer, int bits) {
 
 void quantize_dynamic(std::span<const float> rows, size_t cols, float clip, int bits,
                       std::span<float> out) {
-  for (size_t begin = 0; begin < rows.size(); begin += cols) {
-    const std::span<const float> row = rows.subspan(begin, cols);
-    if (const auto grid = dynamic_grid(row, clip, bits)) {
-      kernels::grid_values(row.data(), cols, *grid, out.data() + begin);
-    } else {
-      std::fill_n(out.data() + begin, cols, 0.0f);
-    }
-  }
+  run_on_rows(kernels::grid_values, rows, cols, clip, bits, out);
 }
 
 void dynamic_errors(std::span<const float> rows, size_t cols, float clip, int bits,
                     std::span<float> out) {
-  for (size_t begin = 0; begin < rows.size(); begin += cols) {
-    const std::span<const float> row = rows.subspan(begin, cols);
-    if (const auto grid = dynamic_grid(row, clip, bits)) {
-      kernels::grid_errors(row.data(), cols, *grid, out.data() + begin);
-    } else {
-      std::transform(row.begin(), row.end(), out.data() + begin, std::negate<float>());
-    }
-  }
+  run_on_rows(kernels::grid_errors, rows, cols, clip, bits, out);
 }
 
 StaticQuantizer static_quantizer(const ValueRange& range, int bits) {
