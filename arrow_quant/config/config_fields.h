@@ -186,7 +186,8 @@ void visit_keyword_fields(Config& config, Visitor&& visit) {
         config.variant);
   visit(FieldInfo{.name = "max_part_size_mb",
                   .flags = "--max-part-size-mb",
-                  .doc = "largest size of one output part, in MiB",
+                  .doc = "largest size of one output part as planned, in MiB; FORMAT.md says what "
+                         "counts",
                   .min = 1,
                   .max = 1048576},
         config.max_part_size_mb);

@@ -215,21 +215,11 @@ bool Calibration::covers(const PlannedComponent& component, const PlannedTensor&
 
 size_t Calibration::wanted_rank(const PlannedTensor& tensor,
                                 const CalibrationFile::Entry& data) const {
-  if (config_.quality != Quality::High || has_target(config_) || !data.has_xtx ||
-      tensor.decision.bit_width == BitWidth::Int8) {
-    return 0;
-  }
-  return usual_rank(static_cast<size_t>(tensor.view.rows), static_cast<size_t>(tensor.view.cols));
+  return data.has_xtx ? largest_rank(tensor, config_) : 0;
 }
 
 size_t Calibration::low_rank_of(const PlannedTensor& tensor, BitWidth width) const {
   return width == BitWidth::Int8 ? 0 : usable_.at(tensor.info->name).rank;
-}
-
-int activation_bits_of(const PlannedTensor& tensor, const DiffusionQuantConfig& config) {
-  return config.activation_bits && !tensor.decision.sensitive
-             ? static_cast<int>(*config.activation_bits)
-             : 0;
 }
 
 bool Calibration::rotates(const PlannedTensor& tensor, BitWidth width) const {

@@ -20,10 +20,6 @@
 
 namespace arrow_quant {
 
-// The bits of a layer's input when it runs, if its ranges are known or taken from each row; 0: it
-// stays as it is.
-int activation_bits_of(const PlannedTensor& tensor, const DiffusionQuantConfig& config);
-
 class Calibration {
  public:
   // The file at calibration_path, else calibration.parquet in the model's folder; null if there is

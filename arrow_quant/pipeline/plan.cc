@@ -7,6 +7,7 @@
 #include "arrow_quant/core/error.h"
 #include "arrow_quant/io/component_config.h"
 #include "arrow_quant/pipeline/chunk.h"
+#include "arrow_quant/quant/low_rank.h"
 
 namespace arrow_quant {
 namespace {
@@ -53,6 +54,17 @@ PlannedComponent plan_component(const ModelComponent& component, const LayerRule
   return planned;
 }
 
+// Bytes of what calibration may add to a tensor, at most: factors of a low rank, input scales.
+int64_t most_extra_bytes(const PlannedTensor& tensor, const DiffusionQuantConfig& config) {
+  if (!tensor.decision.bit_width) {
+    return 0;
+  }
+  const auto [rows, cols] = tensor.view;
+  const bool smoothed = config.enable_spatial && activation_bits_of(tensor, config) != 0;
+  return 2 * (rows + cols) * static_cast<int64_t>(largest_rank(tensor, config)) +
+         (smoothed ? 4 * cols : 0);
+}
+
 // A pattern that matches nothing is most likely misspelt.
 void warn_of_unused_patterns(const std::vector<LayerRules::Pattern>& patterns, Plan& plan) {
   for (const LayerRules::Pattern& pattern : patterns) {
@@ -90,7 +102,8 @@ void assign_parts(PlannedComponent& component, const DiffusionQuantConfig& confi
   int64_t bytes = 0;
   for (size_t i = 0; i < component.tensors.size(); ++i) {
     const PlannedTensor& tensor = component.tensors[i];
-    const int64_t next = planned_bytes(tensor, tensor.decision.bit_width, config.group_size);
+    const int64_t next = planned_bytes(tensor, tensor.decision.bit_width, config.group_size) +
+                         most_extra_bytes(tensor, config);
     if (parts.empty() || (bytes > 0 && bytes + next > limit)) {
       parts.push_back({i, 0, ""});
       bytes = 0;
@@ -128,6 +141,20 @@ int64_t planned_bytes(const PlannedTensor& tensor, std::optional<BitWidth> width
   const size_t params =
       groups_per_row(cols, static_cast<size_t>(group_size)) * (*width == BitWidth::Int8 ? 2 : 4);
   return tensor.view.rows * static_cast<int64_t>(packed_row_bytes(cols, *width) + params);
+}
+
+size_t largest_rank(const PlannedTensor& tensor, const DiffusionQuantConfig& config) {
+  const std::optional<BitWidth> width = tensor.decision.bit_width;
+  if (config.quality != Quality::High || has_target(config) || !width || *width == BitWidth::Int8) {
+    return 0;
+  }
+  return usual_rank(static_cast<size_t>(tensor.view.rows), static_cast<size_t>(tensor.view.cols));
+}
+
+int activation_bits_of(const PlannedTensor& tensor, const DiffusionQuantConfig& config) {
+  return config.activation_bits && !tensor.decision.sensitive
+             ? static_cast<int>(*config.activation_bits)
+             : 0;
 }
 
 ModelDirOptions model_dir_options(const DiffusionQuantConfig& config) {

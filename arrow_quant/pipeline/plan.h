@@ -57,7 +57,8 @@ ModelDirOptions model_dir_options(const DiffusionQuantConfig& config);
 // Error(ModelNotFound) if the components hold no tensor.
 Plan make_plan(const ModelDir& model, const DiffusionQuantConfig& config);
 
-// Cuts a component's tensors into parts where one reaches its size, by their decisions.
+// Cuts a component's tensors into parts where one could pass its size, by their decisions and the
+// most that calibration may add to them.
 void assign_parts(PlannedComponent& component, const DiffusionQuantConfig& config);
 
 // Whether bits are shared out under a target: the plan then has the fewest bits that each layer may
@@ -73,5 +74,12 @@ std::filesystem::path source_of(const PlannedComponent& component, const ModelDi
 // Bytes of codes and parameters that a tensor takes at `width`.
 int64_t planned_bytes(const PlannedTensor& tensor, std::optional<BitWidth> width,
                       int64_t group_size);
+
+// The rank of the low rank that the tensor gets at most, by options and shape alone; 0: none.
+size_t largest_rank(const PlannedTensor& tensor, const DiffusionQuantConfig& config);
+
+// The bits of a layer's input when it runs, if its ranges are known or taken from each row; 0: it
+// stays as it is.
+int activation_bits_of(const PlannedTensor& tensor, const DiffusionQuantConfig& config);
 
 }  // namespace arrow_quant
