@@ -51,8 +51,9 @@ from arrow_quant_v2.errors import (  # noqa: E402
     TableError,
     ValidationError,
 )
+from arrow_quant_v2.inspection import inspect_model  # noqa: E402
 from arrow_quant_v2.load import QuantizedModel, QuantizedTensor, load_quantized  # noqa: E402
-from arrow_quant_v2.quantizer import ArrowQuantV2, inspect_model  # noqa: E402
+from arrow_quant_v2.quantizer import ArrowQuantV2  # noqa: E402
 from arrow_quant_v2.time_groups import ActivationParameters, TimeGroups  # noqa: E402
 
 # Says nothing unless the program configures logging.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -29,7 +29,7 @@ class AsyncArrowQuantV2:
 
     Parameters
     ----------
-    mode : str
+    mode : str, optional
         As in `ArrowQuantV2`.
 
     Examples
@@ -42,12 +42,12 @@ class AsyncArrowQuantV2:
     4
     """
 
-    def __init__(self, mode: str = "diffusion") -> None:
+    def __init__(self, mode: str | None = None) -> None:
         self._quantizer = ArrowQuantV2(mode)
 
     @property
     def mode(self) -> str:
-        """What kind of model is quantized."""
+        """What kind of model is quantized, where a config says nothing else."""
         return self._quantizer.mode
 
     def __repr__(self) -> str:
@@ -59,6 +59,9 @@ class AsyncArrowQuantV2:
         output_path: StrPath,
         config: DiffusionQuantConfig | None = None,
         progress_callback: AsyncProgressCallback | None = None,
+        *,
+        model: Any = None,
+        inputs: Iterable[Mapping[str, Any]] | None = None,
     ) -> dict[str, Any]:
         """Quantize a model; see `ArrowQuantV2.quantize_diffusion_model`.
 
@@ -69,6 +72,11 @@ class AsyncArrowQuantV2:
         progress_callback : callable, optional
             Called on the event loop as ``progress_callback(message, fraction)``, and awaited if it
             returns an awaitable.
+        model, inputs
+            As there. The model is called, and the inputs are gone through, in a thread beside the
+            event loop: let nothing else use them before this is done. Settings of a thread that
+            hold around the call, such as torch.autocast, do not hold there. Cancelling waits for
+            the call of the model that is under way.
 
         Returns
         -------
@@ -77,8 +85,8 @@ class AsyncArrowQuantV2:
         """
         return await _unwrapped(
             _run(
-                lambda progress, cancel: self._quantizer._quantize(
-                    model_path, output_path, config, progress, cancel
+                lambda progress, cancel: self._quantizer._quantize_given(
+                    model, inputs, model_path, output_path, config, progress, cancel
                 ),
                 progress_callback,
             )

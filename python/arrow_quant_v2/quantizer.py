@@ -142,29 +142,9 @@ class ArrowQuantV2:
         QuantizationError
             If the model cannot be read, quantized or written.
         """
-        if model is None:
-            if inputs is not None:
-                raise ConfigurationError(
-                    "inputs is given without model: pass the model that takes them, too"
-                )
-            return self._quantize(model_path, output_path, config, progress_callback)
-        # Not above: these modules use this one, and need torch.
-        from arrow_quant_v2.calibration.require import require
-
-        require("torch", "Quantizing with a model")
-        from arrow_quant_v2.with_model.quantization import quantize_with_model
-
-        result = quantize_with_model(
-            self._quantize,
-            model,
-            Path(model_path),
-            Path(output_path),
-            self._chosen(config),
-            inputs,
-            progress_callback or (lambda message, fraction: None),
+        return self._quantize_given(
+            model, inputs, model_path, output_path, config, progress_callback, _core.CancelToken()
         )
-        self._markov_metrics = result["markov_validation"]
-        return result
 
     def quantize_from_safetensors(
         self,
@@ -312,6 +292,42 @@ class ArrowQuantV2:
         """
         return copy.deepcopy(self._markov_metrics)
 
+    def _quantize_given(
+        self,
+        model: Any,
+        inputs: Iterable[Mapping[str, Any]] | None,
+        model_path: StrPath,
+        output_path: StrPath,
+        config: DiffusionQuantConfig | None,
+        progress_callback: ProgressCallback | None,
+        cancel: _core.CancelToken,
+    ) -> dict[str, Any]:
+        """Quantize with a model, or without one where it is None."""
+        if model is None:
+            if inputs is not None:
+                raise ConfigurationError(
+                    "inputs is given without model: pass the model that takes them, too"
+                )
+            return self._quantize(model_path, output_path, config, progress_callback, cancel)
+        # Not above: these modules use this one, and need torch.
+        from arrow_quant_v2.calibration.require import require
+
+        require("torch", "Quantizing with a model")
+        from arrow_quant_v2.with_model.quantization import quantize_with_model
+
+        result = quantize_with_model(
+            self._quantize,
+            model,
+            Path(model_path),
+            Path(output_path),
+            self._chosen(config),
+            inputs,
+            progress_callback or (lambda message, fraction: None),
+            cancel,
+        )
+        self._markov_metrics = result["markov_validation"]
+        return result
+
     def _quantize(
         self,
         model_path: StrPath,
@@ -453,32 +469,6 @@ class ArrowQuantV2:
         [-1.0, 0.0, 1.0, 2.0]
         """
         return pa.record_batch(_core.dequantize_batch_arrow(batch, num_threads))
-
-
-def inspect_model(path: StrPath, config: DiffusionQuantConfig | None = None) -> dict[str, Any]:
-    """Tell what is in a model without reading a weight.
-
-    Parameters
-    ----------
-    path : str or os.PathLike
-        A model as `ArrowQuantV2.quantize_diffusion_model` takes it, or one that it made.
-    config : DiffusionQuantConfig, optional
-        The options that the plan for a source model follows.
-
-    Returns
-    -------
-    dict
-        ``kind`` ("source" or "quantized"), modality, sizes, and ``layers``: shape, bits, bytes and
-        the reason for what is kept. Of a source it is what quantizing would do.
-
-    Examples
-    --------
-    >>> from arrow_quant_v2 import inspect_model
-    >>> inspect_model("model")["kind"]
-    'source'
-    """
-    chosen = DiffusionQuantConfig() if config is None else config
-    return _object(_core.inspect_model(os.fspath(path), chosen))
 
 
 def _object(text: str) -> dict[str, Any]:

@@ -71,7 +71,8 @@ void make_shared(SharedResources* self, const std::vector<DiffusionQuantConfig>&
 void bind_quantizer(nb::module_& module) {
   nb::class_<CancelToken>(module, "CancelToken", "Asks running work to stop.")
       .def(nb::init<>())
-      .def("cancel", &CancelToken::cancel, "From any thread; what was asked stays asked.");
+      .def("cancel", &CancelToken::cancel, "From any thread; what was asked stays asked.")
+      .def("check", &CancelToken::check, "Raises QuantizationError once it was asked.");
   nb::class_<SharedResources>(module, "SharedResources",
                               "Threads and memory of runs that go on at the same time.")
       .def("__init__", make_shared, "configs"_a)

@@ -17,7 +17,7 @@ from arrow_quant_v2.calibration.file import KEY, CalibrationWriter, LayerRows, S
 from arrow_quant_v2.calibration.imported_rows import ImportedRows, file_metadata
 from arrow_quant_v2.calibration.require import require
 from arrow_quant_v2.errors import ConfigurationError, TableError
-from arrow_quant_v2.quantizer import inspect_model
+from arrow_quant_v2.inspection import inspect_model
 
 StrPath = str | os.PathLike[str]
 

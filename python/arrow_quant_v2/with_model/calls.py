@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,11 +109,14 @@ class ModelCalls:
     num_trajectories, num_held_out : int
     known_levels : bool
         Whether somebody said what the noise levels are.
+    before_run : callable()
+        Called before a model is; what it raises stops the work.
     """
 
     def __init__(self, model: Any, inputs: Inputs, options: CallOptions) -> None:
         self._inputs = inputs if iter(inputs) is not inputs else list(inputs)
         self._placed: list[PlacedCall] = []
+        self.before_run: Callable[[], object] = lambda: None
         settings = Settings(
             seed=0,
             rows_per_step=0,
@@ -170,6 +173,7 @@ class ModelCalls:
 
         Time comes from the call, so that layers know it whatever the argument is named.
         """
+        self.before_run()
         device = next((p.device for p in model.parameters()), None)
         arguments = on_device(dict(call.arguments), device)
         args = arguments.pop("args", ())

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from arrow_quant_v2 import _core
-from arrow_quant_v2._core import DiffusionQuantConfig
+from arrow_quant_v2._core import CancelToken, DiffusionQuantConfig
 from arrow_quant_v2.calibration.collection import collect
 from arrow_quant_v2.errors import ConfigurationError, QuantizationError
 from arrow_quant_v2.with_model.calls import CallOptions, Inputs, branches_in, model_calls
@@ -24,7 +24,7 @@ DATA = "calibration.parquet"
 MAX_GROUPS = 256
 
 Progress = Callable[[str, float], object]
-Run = Callable[[Path, Path, DiffusionQuantConfig, Progress], dict[str, Any]]
+Run = Callable[[Path, Path, DiffusionQuantConfig, Progress, CancelToken], dict[str, Any]]
 
 
 def quantize_with_model(
@@ -35,12 +35,13 @@ def quantize_with_model(
     config: DiffusionQuantConfig,
     inputs: Inputs | None,
     progress: Progress,
+    cancel: CancelToken,
 ) -> dict[str, Any]:
     """Quantize a model whose network can be run.
 
     Parameters
     ----------
-    run : callable(model_path, output_path, config, progress)
+    run : callable(model_path, output_path, config, progress, cancel)
         Quantizes without the model, and returns its result.
     model : torch.nn.Module
         In full precision.
@@ -49,12 +50,19 @@ def quantize_with_model(
     inputs : iterable of mapping, or None
         As `collect` takes them; None: those beside the calibration data.
     progress : callable(str, float)
+    cancel : CancelToken
+        Looked at before each call of a model, and within quantizations.
 
     Returns
     -------
     dict
         As of `ArrowQuantV2.quantize_diffusion_model`.
     """
+
+    def report(message: str, fraction: float) -> None:
+        cancel.check()
+        progress(message, fraction)
+
     _check_output(output_path, config)
     if inputs is not None and iter(inputs) is inputs:
         inputs = list(inputs)
@@ -68,14 +76,16 @@ def quantize_with_model(
                     "inputs=, the arguments of the model's calls, or calibration_path= of a file "
                     "that collect(keep_inputs=True) wrote"
                 )
-            data = collected = _collect(model, model_path, config, inputs, work, progress)
-        judge = Judge(model, model_calls(model, inputs, data, CallOptions()))
-        steps = _Steps(progress, 0.2 if collected else 0.0)
+            data = collected = _collect(model, model_path, config, inputs, work, report)
+        calls = model_calls(model, inputs, data, CallOptions())
+        calls.before_run = cancel.check
+        judge = Judge(model, calls)
+        steps = _Steps(report, 0.2 if collected else 0.0)
 
         def quantize(path: Path, options: DiffusionQuantConfig, with_data: bool) -> dict[str, Any]:
             options = _with_calibration(options, data if with_data else None)
             source = model_path if with_data else _without_data(model_path, work)
-            return run(source, path, options, steps.next())
+            return run(source, path, options, steps.next(), cancel)
 
         gate = Gate(model, judge, quantize, work, None)
         held_out = judge.calls.num_held_out
@@ -86,6 +96,7 @@ def quantize_with_model(
         result = _result(best, refinement, gate.steps, output_path)
         if collected and result["calibration"] != "none":
             result["calibration"] = "collected from inputs"
+        cancel.check()
         _publish(best.path, output_path)
     progress("done", 1.0)
     return result
