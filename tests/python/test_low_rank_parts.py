@@ -1,4 +1,4 @@
-"""quality="high" over several parts: their size, and runs that are killed between them."""
+"""Low ranks and input scales in several parts: their size, and runs that are killed meanwhile."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from refine_nets import save
 PROGRAM = Path(sys.executable).with_name("arrow-quant")
 COLS, ROWS, LAYERS = 512, 1024, 12
 RANK = ROWS * COLS // (48 * (ROWS + COLS))
+WIDE = 3968  # inputs of two layers that fit into 1 MiB without input scales
 STEPS = (900.0, 500.0, 100.0)
 MIB = 1 << 20
 
@@ -58,11 +59,12 @@ def digest(folder: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("extras", [{}, {"activation_bits": 8}], ids=str)
-def test_low_ranks_and_input_scales_fit_into_the_size_of_a_part(
-    extras: dict[str, Any], model: Path, tmp_path: Path
-) -> None:
-    tensors_of: dict[str, list[int]] = {}
+def sizes(folder: Path) -> list[int]:
+    return [path.stat().st_size for path in sorted(folder.glob("*.parquet"))]
+
+
+def test_low_ranks_fit_into_the_size_of_a_part(model: Path, tmp_path: Path) -> None:
+    sizes_of: dict[str, list[int]] = {}
     for quality in ("standard", "high"):
         config = DiffusionQuantConfig(
             bit_width=2,
@@ -71,17 +73,51 @@ def test_low_ranks_and_input_scales_fit_into_the_size_of_a_part(
             compensation="off",
             max_part_size_mb=1,
             quality=quality,
-            **extras,
         )
         out = tmp_path / quality
         result = ArrowQuantV2().quantize_diffusion_model(model, out, config)
         ranks = {(layer["extras"] or {"rank": 0})["rank"] for layer in result["layers"]}
         assert ranks == ({RANK} if quality == "high" else {0})
-        sizes = [path.stat().st_size for path in sorted(out.glob("*.parquet"))]
-        assert max(sizes) <= MIB
-        tensors_of[quality] = sizes
-    # Six layers fit into a part, or five with their low ranks: so many bytes make the difference.
-    assert [len(sizes) for sizes in tensors_of.values()] == [2, 3]
+        sizes_of[quality] = sizes(out)
+        assert max(sizes_of[quality]) <= MIB
+    # Six layers fit into a part; with their low ranks they would not.
+    assert [len(sizes) for sizes in sizes_of.values()] == [2, 3]
+    assert sizes_of["standard"][0] + 6 * 2 * RANK * (ROWS + COLS) > MIB
+
+
+class Outliers(torch.nn.Module):  # type: ignore[misc]
+    """Layers with many inputs, a few of which are large: quantized, all gain by input scales."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.to_q = torch.nn.Linear(WIDE, 128, bias=False)
+        self.to_k = torch.nn.Linear(WIDE, 128, bias=False)
+
+    def forward(self, x: Any, timestep: float) -> Any:
+        scale = torch.ones(WIDE)
+        scale[:8] = 50
+        return self.to_q(x * scale) + self.to_k(x * scale)
+
+
+def test_input_scales_fit_into_the_size_of_a_part(tmp_path: Path) -> None:
+    net = Outliers().eval()
+    model = save(net, tmp_path / "model")
+    calls = [{"x": torch.randn(8, 16, WIDE), "timestep": t} for t in STEPS]
+    data = tmp_path / "calibration.parquet"
+    collect(net, calls, out=data, keep_inputs=False, hessian=False)
+    config = DiffusionQuantConfig(
+        bit_width=8,
+        min_accuracy=0.0,
+        activation_bits=8,
+        calibration_path=str(data),
+        max_part_size_mb=1,
+    )
+    result = ArrowQuantV2().quantize_diffusion_model(model, tmp_path / "out", config)
+    transforms = [layer["extras"]["transforms"] for layer in result["layers"]]
+    assert transforms == [["input_scale"]] * 2
+    assert max(sizes(tmp_path / "out")) <= MIB < sum(sizes(tmp_path / "out"))
+    assert sum(layer["stored_bytes"] for layer in result["layers"]) - 2 * 4 * WIDE < MIB
 
 
 def command(model: Path, output: Path) -> list[str]:
