@@ -5,6 +5,16 @@ find_package(yaml-cpp REQUIRED)         # config
 find_package(nlohmann_json REQUIRED)    # io, cli
 include(arrow)                          # io
 
+# quant. Sums of a fixed order: no vectors, which are of another length elsewhere, and blocks that
+# do not depend on the caches of the machine.
+find_package(Eigen3 3.4 REQUIRED NO_MODULE)
+add_library(arrow_quant_eigen INTERFACE)
+target_link_libraries(arrow_quant_eigen INTERFACE Eigen3::Eigen)
+target_compile_definitions(arrow_quant_eigen INTERFACE
+  EIGEN_MPL2_ONLY EIGEN_DONT_PARALLELIZE EIGEN_DONT_VECTORIZE EIGEN_NO_CPUID
+  EIGEN_DEFAULT_L1_CACHE_SIZE=32768 EIGEN_DEFAULT_L2_CACHE_SIZE=262144
+  EIGEN_DEFAULT_L3_CACHE_SIZE=2097152)
+
 # io. Where the library brings functions that choose the instruction set at run time, they are four
 # times as fast as the header compiled for the oldest one.
 find_path(XXHASH_INCLUDE_DIR xxhash.h REQUIRED)

@@ -26,6 +26,7 @@ CALLER_LAYERS = ("core", "config", "io", "pipeline")
 # The command line's own headers have a home in the same way.
 HOMES = {
     "hwy": ("arrow_quant/kernels",),
+    "Eigen": ("arrow_quant/quant/*.cc",),
     "yaml-cpp": ("arrow_quant/config",),
     "arrow": ("arrow_quant/io",),
     "parquet": ("arrow_quant/io",),

@@ -12,8 +12,8 @@ die() {
 
 case "${1:-build}" in
   build)
-    wanted=(g++ cmake ninja-build libhwy-dev libxxhash-dev libyaml-cpp-dev nlohmann-json3-dev
-      libcli11-dev libgtest-dev libgmock-dev)
+    wanted=(g++ cmake ninja-build libhwy-dev libeigen3-dev libxxhash-dev libyaml-cpp-dev
+      nlohmann-json3-dev libcli11-dev libgtest-dev libgmock-dev)
     ;;
   bench) wanted=(libbenchmark-dev) ;;
   fuzz) wanted=(clang libclang-rt-14-dev) ;;

@@ -7,8 +7,7 @@
 namespace arrow_quant {
 namespace {
 
-constexpr size_t kVector = 16;        // directions are followed in multiples of this
-constexpr double kNegligible = 1e-9;  // of a direction's own square: rounding alone
+constexpr size_t kVector = 16;  // directions are followed in multiples of this
 
 }  // namespace
 
@@ -60,38 +59,6 @@ std::vector<double> products(const Directions& x, const Directions& y) {
     }
   }
   return result;
-}
-
-void divide_by(Directions& d, std::vector<double> g) {
-  const size_t n = d.width;
-  std::vector<double> pivots(n);
-  for (size_t i = 0; i < n; ++i) {
-    for (size_t j = 0; j <= i; ++j) {
-      double sum = g[i * n + j];
-      for (size_t k = 0; k < j; ++k) sum -= g[i * n + k] * g[j * n + k];
-      if (i == j) {
-        pivots[i] = sum > kNegligible * g[i * n + i] ? std::sqrt(sum) : 0;
-        g[i * n + i] = pivots[i];
-      } else {
-        g[i * n + j] = pivots[j] > 0 ? sum / pivots[j] : 0;
-      }
-    }
-  }
-  std::vector<double> x(n);
-  for (size_t r = 0; r < d.rows; ++r) {
-    float* row = d.x.data() + r * n;
-    for (size_t i = 0; i < n; ++i) {
-      double sum = row[i];
-      for (size_t k = 0; k < i; ++k) sum -= g[i * n + k] * x[k];
-      x[i] = pivots[i] > 0 ? sum / pivots[i] : 0;
-    }
-    for (size_t i = n; i-- > 0;) {
-      double sum = x[i];
-      for (size_t k = i + 1; k < n; ++k) sum -= g[k * n + i] * x[k];
-      x[i] = pivots[i] > 0 ? sum / pivots[i] : 0;
-      row[i] = static_cast<float>(x[i]);
-    }
-  }
 }
 
 }  // namespace arrow_quant

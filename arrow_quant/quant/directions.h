@@ -29,11 +29,6 @@ double dot(const float* x, const float* y, size_t count);
 // xᵢᵀ·yⱼ of two sets of directions in one space, [x.width, y.width].
 std::vector<double> products(const Directions& x, const Directions& y);
 
-// Solves x · G = b for each row b of d, in place, by Cholesky's method; G [width, width] is
-// positive semidefinite. Directions whose pivot vanishes beside their own square are those that
-// others stand for; they get 0.
-void divide_by(Directions& d, std::vector<double> g);
-
 // The power of two that brings `largest` > 0 into 1 … 2.
 float normalizing(double largest);
 

@@ -6,7 +6,7 @@
 #include "arrow_quant/core/buffer.h"
 #include "arrow_quant/kernels/kernels.h"
 #include "arrow_quant/kernels/panels.h"
-#include "arrow_quant/quant/symmetric_eigen.h"
+#include "arrow_quant/quant/linear_algebra.h"
 
 namespace arrow_quant {
 namespace {
@@ -90,29 +90,6 @@ Directions random_signs(size_t rows, size_t width) {
   return d;
 }
 
-// Gram and Schmidt's method, twice. What is only rounding of the others becomes 0.
-void orthonormalize(Directions& d) {
-  std::vector<float> columns = transposed(d);
-  const size_t n = d.rows;
-  for (size_t i = 0; i < d.width; ++i) {
-    float* column = columns.data() + i * n;
-    const double before = std::sqrt(dot(column, column, n));
-    for (int pass = 0; pass < 2; ++pass) {
-      for (size_t j = 0; j < i; ++j) {
-        const float* other = columns.data() + j * n;
-        const auto share = static_cast<float>(dot(column, other, n));
-        for (size_t r = 0; r < n; ++r) column[r] -= share * other[r];
-      }
-    }
-    const double length = std::sqrt(dot(column, column, n));
-    const auto inverse = static_cast<float>(length > 1e-6 * before ? 1 / length : 0.0);
-    for (size_t r = 0; r < n; ++r) column[r] *= inverse;
-  }
-  for (size_t r = 0; r < n; ++r) {
-    for (size_t i = 0; i < d.width; ++i) d.x[r * d.width + i] = columns[i * n + r];
-  }
-}
-
 // V = Pᵀ · E for the `rank` directions that carry most, [cols, padded_width(rank)]; those beyond
 // are 0.
 struct Basis {
@@ -123,31 +100,28 @@ struct Basis {
 Basis strongest(const ScaledError& error, const DampedSquares& squares, size_t cols, size_t rank,
                 const CancelToken* cancel) {
   Directions d = random_signs(cols, padded_width(rank + kOversampling));
-  for (int i = 0;; ++i) {
-    const Directions h = squares.times(d, cancel);
-    if (i > kIterations) {
-      // Of E·H·Eᵀ in the subspace; its eigenvectors turn the axes into singular vectors.
-      const SymmetricEigen eigen = symmetric_eigen(products(d, h), d.width);
-      Basis basis{0, Directions(cols, padded_width(rank))};
-      while (basis.rank < std::min(rank, d.width) &&
-             eigen.values[basis.rank] > kNegligible * eigen.values[0]) {
-        ++basis.rank;
-      }
-      for (size_t c = 0; c < cols; ++c) {
-        for (size_t j = 0; j < basis.rank; ++j) {
-          double sum = 0;
-          for (size_t k = 0; k < d.width; ++k) {
-            sum += eigen.vectors[j * d.width + k] * d.x[c * d.width + k];
-          }
-          basis.v.x[c * basis.v.width + j] = static_cast<float>(sum);
-        }
-      }
-      return basis;
-    }
-    Directions q = error.times(h, cancel);
+  for (int i = 0; i <= kIterations; ++i) {
+    Directions q = error.times(squares.times(d, cancel), cancel);
     orthonormalize(q);
     d = error.transposed_times(q, cancel);
   }
+  // Of E·H·Eᵀ in the subspace; its eigenvectors turn the axes into singular vectors.
+  const SymmetricEigen eigen = symmetric_eigen(products(d, squares.times(d, cancel)), d.width);
+  Basis basis{0, Directions(cols, padded_width(rank))};
+  while (basis.rank < std::min(rank, d.width) &&
+         eigen.values[basis.rank] > kNegligible * eigen.values[0]) {
+    ++basis.rank;
+  }
+  for (size_t c = 0; c < cols; ++c) {
+    for (size_t j = 0; j < basis.rank; ++j) {
+      double sum = 0;
+      for (size_t k = 0; k < d.width; ++k) {
+        sum += eigen.vectors[j * d.width + k] * d.x[c * d.width + k];
+      }
+      basis.v.x[c * basis.v.width + j] = static_cast<float>(sum);
+    }
+  }
+  return basis;
 }
 
 // Rounds V, whose rows get about the length that their columns of U will have, by powers of two.
@@ -186,7 +160,7 @@ size_t usual_rank(size_t rows, size_t cols) {
 
 size_t fitting_bytes(size_t rows, size_t cols, size_t rank) {
   const size_t width = padded_width(rank + kOversampling);
-  return sizeof(float) * (kPanelRows * cols + 4 * std::max(rows, cols) * width);
+  return sizeof(float) * (kPanelRows * cols + 6 * std::max(rows, cols) * width);
 }
 
 LowRank fit_low_rank(std::span<const float> error, size_t rows, const InputSquares& squares,

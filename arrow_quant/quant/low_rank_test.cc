@@ -4,7 +4,7 @@
 
 #include "arrow_quant/kernels/kernels.h"
 #include "arrow_quant/kernels/target_test_util.h"
-#include "arrow_quant/quant/symmetric_eigen.h"
+#include "arrow_quant/quant/linear_algebra.h"
 #include "arrow_quant/quant/testing.h"
 
 namespace arrow_quant {
@@ -214,29 +214,6 @@ TEST_P(LowRankOnTarget, HasTheSameBytesEverywhere) {
   static const LowRank first = found;
   EXPECT_EQ(found.u, first.u);
   EXPECT_EQ(found.v, first.v);
-}
-
-TEST(SymmetricEigen, TakesAMatrixApart) {
-  for (const size_t n : {1u, 2u, 7u, 40u}) {
-    const std::vector<float> x = testing::gaussian(n * n, 1.0f, 4);
-    std::vector<double> a(n * n);
-    for (size_t i = 0; i < n; ++i) {
-      for (size_t j = 0; j < n; ++j) a[i * n + j] = x[i * n + j] + x[j * n + i];
-    }
-    const SymmetricEigen eigen = symmetric_eigen(a, n);
-    for (size_t i = 0; i < n; ++i) {
-      EXPECT_LE(eigen.values[i], eigen.values[i == 0 ? 0 : i - 1]);
-      for (size_t j = 0; j < n; ++j) {
-        double sum = 0, length = 0;
-        for (size_t k = 0; k < n; ++k) {
-          sum += eigen.vectors[k * n + i] * eigen.values[k] * eigen.vectors[k * n + j];
-          length += eigen.vectors[i * n + k] * eigen.vectors[j * n + k];
-        }
-        EXPECT_NEAR(sum, a[i * n + j], 1e-12 * static_cast<double>(n));
-        EXPECT_NEAR(length, i == j ? 1 : 0, 1e-13 * static_cast<double>(n));
-      }
-    }
-  }
 }
 
 }  // namespace

@@ -64,6 +64,10 @@ BROKEN = {
         "arrow_quant/quant/quantize.cc:1: includes 'hwy/highway.h', which belongs in "
         "arrow_quant/kernels alone",
     ),
+    "Eigen outside quant": (
+        {"arrow_quant/pipeline/run.cc": "#include <Eigen/QR>\n"},
+        "arrow_quant/pipeline/run.cc:1: includes 'Eigen/QR', which belongs in arrow_quant/quant",
+    ),
     "yaml-cpp outside the config": (
         {"cli/main.cc": "#include <yaml-cpp/yaml.h>\n"},
         "cli/main.cc:1: includes 'yaml-cpp/yaml.h', which belongs in arrow_quant/config alone",
@@ -174,13 +178,22 @@ def test_a_broken_house_is_told_where_and_why(tmp_path: Path, case: str) -> None
     assert result.stdout.startswith(line)
 
 
-def test_a_pipeline_header_with_json_breaks_two_rules(tmp_path: Path) -> None:
-    write_tree(tmp_path, GOOD | {"arrow_quant/pipeline/j.h": "#include <nlohmann/json.hpp>\n"})
+@pytest.mark.parametrize(
+    ("header", "library"),
+    [
+        ("arrow_quant/pipeline/j.h", "nlohmann/json.hpp"),
+        ("arrow_quant/quant/solve.h", "Eigen/QR"),
+    ],
+)
+def test_a_header_with_a_library_of_the_sources_breaks_two_rules(
+    tmp_path: Path, header: str, library: str
+) -> None:
+    write_tree(tmp_path, GOOD | {header: f"#include <{library}>\n"})
     result = run_check(tmp_path)
     assert result.returncode == 1
     assert [line.split(": ")[0] for line in result.stdout.splitlines()] == [
-        "arrow_quant/pipeline/j.h:1",
-        "arrow_quant/pipeline/j.h:1",
+        f"{header}:1",
+        f"{header}:1",
     ]
 
 

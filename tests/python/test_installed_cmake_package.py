@@ -52,6 +52,15 @@ def test_each_public_header_stands_alone_and_shows_no_third_party_type(consumer:
             assert included.startswith('"arrow_quant/') or standard.fullmatch(included), header
 
 
+def test_a_consumer_with_an_eigen_of_its_own_meets_no_symbol_of_ours(consumer: Path) -> None:
+    libraries = list((consumer.parents[1] / "prefix").rglob("libarrow_quant.so"))
+    assert len(libraries) == 1
+    done = run("nm", "--dynamic", "--demangle", "--defined-only", *libraries)
+    assert done.returncode == 0, done.stderr
+    assert "arrow_quant::quantize_rows" in done.stdout
+    assert "Eigen::" not in done.stdout
+
+
 def test_the_consumer_meets_errors_as_exceptions(consumer: Path, tmp_path: Path) -> None:
     done = run(consumer, tmp_path / "nothing", tmp_path / "out")
     assert done.returncode == 1
