@@ -40,18 +40,18 @@ inline constexpr float kHalfMax = 65504.0f;
 inline constexpr float kHalfTiny = 0x1p-24f;  // smallest positive half
 inline constexpr float kHalfMinNormal = 0x1p-14f;
 
-// Transposes 4 × 4 floats.
-HWY_INLINE void transpose4(V4& a, V4& b, V4& c, V4& d) {
-  const hn::RepartitionToWide<D4> dw;
-  const D4 d4;
-  const auto ab_lo = hn::BitCast(dw, hn::InterleaveLower(d4, a, b));
-  const auto ab_hi = hn::BitCast(dw, hn::InterleaveUpper(d4, a, b));
-  const auto cd_lo = hn::BitCast(dw, hn::InterleaveLower(d4, c, d));
-  const auto cd_hi = hn::BitCast(dw, hn::InterleaveUpper(d4, c, d));
-  a = hn::BitCast(d4, hn::InterleaveLower(dw, ab_lo, cd_lo));
-  b = hn::BitCast(d4, hn::InterleaveUpper(dw, ab_lo, cd_lo));
-  c = hn::BitCast(d4, hn::InterleaveLower(dw, ab_hi, cd_hi));
-  d = hn::BitCast(d4, hn::InterleaveUpper(dw, ab_hi, cd_hi));
+// Transposes 4 × 4 floats, in each block of 128 bits.
+template <class D>
+HWY_INLINE void transpose4(D d, hn::Vec<D>& a, hn::Vec<D>& b, hn::Vec<D>& c, hn::Vec<D>& e) {
+  const hn::RepartitionToWide<D> dw;
+  const auto ab_lo = hn::BitCast(dw, hn::InterleaveLower(d, a, b));
+  const auto ab_hi = hn::BitCast(dw, hn::InterleaveUpper(d, a, b));
+  const auto ce_lo = hn::BitCast(dw, hn::InterleaveLower(d, c, e));
+  const auto ce_hi = hn::BitCast(dw, hn::InterleaveUpper(d, c, e));
+  a = hn::BitCast(d, hn::InterleaveLower(dw, ab_lo, ce_lo));
+  b = hn::BitCast(d, hn::InterleaveUpper(dw, ab_lo, ce_lo));
+  c = hn::BitCast(d, hn::InterleaveLower(dw, ab_hi, ce_hi));
+  e = hn::BitCast(d, hn::InterleaveUpper(dw, ab_hi, ce_hi));
 }
 
 struct AddOp {

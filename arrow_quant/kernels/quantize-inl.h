@@ -41,7 +41,7 @@ struct PartialSums {
     V4 b = fold16<AddOp>(original_error);
     V4 c = fold16<AddOp>(error_sq);
     V4 m = fold16<MaxOp>(max_abs_error);
-    transpose4(a, b, c, m);
+    transpose4(d4, a, b, c, m);
     const V4 sum = hn::Add(hn::Add(a, b), hn::Add(c, m));
     const V4 max = hn::Max(hn::Max(a, b), hn::Max(c, m));
     const V4 both = hn::IfThenElse(hn::FirstN(d4, 3), sum, max);
@@ -112,9 +112,9 @@ class GroupEncoder {
     const DF df;
     const DU du;
     const hn::Rebind<uint8_t, DF> du8;
-    VF q, d;
-    nearest_code<kBits>(x, inverse_, offset_, q, d);
-    auto integer = hn::BitCast(du, hn::Add(q, hn::Set(df, kRounder)));
+    VF sum;
+    const VF q = nearest_code<kBits>(x, inverse_, offset_, sum);
+    auto integer = hn::BitCast(du, sum);
     if constexpr (kTail) {
       const auto low = hn::And(integer, hn::Set(du, 0xFFu));
       integer = hn::IfThenElseZero(hn::FirstN(du, valid), low);
@@ -186,7 +186,6 @@ HWY_INLINE void params_of_tile(const TileRange& range, TileParams& params) {
 
 template <int kBits, bool kMeasure>
 HWY_INLINE Range quantize_table(const GroupTable& table, const Coding& coding) {
-  alignas(64) float columns[kMaxGroupSize * kTile];
   RangeLanes total;
   RunMeasure measure(table);
   TileCursor cursor(table);
@@ -194,11 +193,10 @@ HWY_INLINE Range quantize_table(const GroupTable& table, const Coding& coding) {
   while (cursor.next(tile)) {
     TileRange range;
     TileParams params;
+    range_of_tile<false>(tile, table.group_size, range, total);
     if (coding.search) {
-      transpose_tile(tile, table.group_size, columns);
-      search_tile_for<kBits>(coding.norm, columns, table.group_size, range, params);
+      search_tile_for<kBits>(coding.norm, tile, table.group_size, range, params);
     } else {
-      range_of_tile<false>(tile, table.group_size, range, total);
       params_of_tile<kBits>(range, params);
     }
     total.add<kBits>(range);

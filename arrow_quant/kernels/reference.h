@@ -1,6 +1,6 @@
 // The kernels as plain loops over one group or row: the definition of correct. Every operation is
-// a float operation rounded to nearest even, in the order written here, and the vector loops give
-// the same bytes on every instruction set. For tests; too slow for anything else.
+// one of integers, or of floats rounded to nearest even in the order written here, and the vector
+// loops give the same bytes on every instruction set. For tests; too slow for anything else.
 #pragma once
 
 #include <algorithm>
@@ -15,172 +15,15 @@
 #include "arrow_quant/core/dtype.h"
 #include "arrow_quant/core/float16.h"
 #include "arrow_quant/kernels/kernels.h"
-#include "arrow_quant/kernels/search_plan.h"
+#include "arrow_quant/kernels/reference_search.h"
 
 namespace arrow_quant::kernels::reference {
 
-inline constexpr float kHalfMax = 65504.0f;
-
-inline float highest_code(int bits) {
-  return bits == 8 ? 127.0f : float((1 << bits) - 1);
-}
-inline float lowest_code(int bits) {
-  return bits == 8 ? -127.0f : 0.0f;
-}
-
-// Never −0.
-inline float round_to_half(float v) {
-  return half_to_float(float_to_half(v)) + 0.0f;
-}
-inline float round_offset(float v) {
-  return round_to_half(std::min(std::max(v, -kHalfMax), kHalfMax));
-}
-inline float round_scale(float v) {
-  return round_to_half(std::min(std::max(v, 0x1p-24f), kHalfMax));
-}
-inline float floor_to_half(float v) {
-  const float rounded = round_to_half(v);
-  if (rounded <= v) return rounded;
-  const float power = rounded == 0.0f ? 0.0f : std::ldexp(1.0f, std::ilogb(rounded));
-  return rounded - std::max(power * 0x1p-10f, 0x1p-24f);
-}
-
-struct Params {
-  float scale = 1.0f;
-  float offset = 0.0f;
-};
-
-inline Params params_from_range(int bits, float lo, float hi) {
-  if (bits == 8) {
-    const float abs_max = std::max(std::abs(lo), std::abs(hi));
-    return {abs_max > 0 ? round_scale(abs_max / 127.0f) : 1.0f, 0.0f};
-  }
-  const float steps = highest_code(bits);
-  float step = (hi - lo) / steps;
-  const float low = std::min(std::max(lo, -kHalfMax), kHalfMax);
-  float offset = round_to_half(low);
-  if (std::abs(offset - low) > step * 0.5f) {
-    offset = floor_to_half(low);
-    step = hi > lo ? (hi - offset) / steps : hi - offset;
-  }
-  return {step > 0 ? round_scale(step) : 1.0f, offset};
-}
-
-struct Code {
-  float code;
-  float distance;  // of the weight from the code, in steps
-};
-inline Code nearest_code(int bits, float x, const Params& p) {
+// The code nearest to x.
+inline float nearest_code(int bits, float x, const Params& p) {
   const float inverse = 1.0f / p.scale;
   const float t = (bits == 8 ? x : x - p.offset) * inverse;
-  const float clamped = std::min(std::max(t, lowest_code(bits)), highest_code(bits));
-  const float code = std::nearbyint(clamped);
-  return {code, t - code};
-}
-
-inline float weight_of(ErrorNorm norm, float d) {
-  switch (norm) {
-    case ErrorNorm::P2:
-      return 1.0f;
-    case ErrorNorm::P2_5:
-      return std::sqrt(std::abs(d));
-    case ErrorNorm::P3:
-      return std::abs(d);
-    case ErrorNorm::P4:
-      return d * d;
-  }
-  return 1.0f;
-}
-inline float unit_of(ErrorNorm norm, float scale) {
-  return scale * scale * weight_of(norm, scale);
-}
-
-inline float score(int bits, ErrorNorm norm, std::span<const float> x, const Params& p) {
-  float sum = 0;
-  for (const float v : x) {
-    const float d = nearest_code(bits, v, p).distance;
-    sum += weight_of(norm, d) * d * d;
-  }
-  return sum * unit_of(norm, p.scale);
-}
-
-// Moves p toward the weighted least squares fit for its codes; returns the loss before.
-inline float refine(int bits, ErrorNorm norm, std::span<const float> x, float relaxation,
-                    Params& p) {
-  float loss = 0, wqq = 0, wq = 0, w = 0, wqd = 0, wd = 0;
-  for (const float v : x) {
-    const auto [q, d] = nearest_code(bits, v, p);
-    const float weight = weight_of(norm, d);
-    loss += weight * d * d;
-    wqd += weight * d * q;
-    wqq += weight * q * q;
-    wd += weight * d;
-    wq += weight * q;
-    w += weight;
-  }
-  loss *= unit_of(norm, p.scale);
-  const float relaxed = p.scale * relaxation;
-  float scale = 0, offset = p.offset;
-  if (bits == 8) {
-    scale = p.scale + relaxed * (wqd / wqq);
-  } else {
-    const float squares = wqq * w;
-    const float determinant = squares - wq * wq;
-    if (!(determinant > squares * kSingular)) return loss;
-    scale = p.scale + relaxed * ((wqd * w - wq * wd) / determinant);
-    offset = p.offset + relaxed * ((wqq * wd - wq * wqd) / determinant);
-  }
-  if (scale > 0 && offset == offset) p = {round_scale(scale), round_offset(offset)};
-  return loss;
-}
-
-template <int kBits>
-Params grid_around(float center, float half_width) {
-  return {round_scale(half_width * (2.0f / highest_code(kBits))),
-          round_offset(center - half_width)};
-}
-
-template <int kBits>
-std::vector<Params> starts(std::span<const float> x, float lo, float hi) {
-  using Plan = SearchPlan<kBits>;
-  std::vector<Params> all = {params_from_range(kBits, lo, hi)};
-  if constexpr (kBits != 8) {
-    const float center = (lo + hi) * 0.5f, radius = (hi - lo) * 0.5f;
-    for (const float f : Plan::kShrinks) all.push_back(grid_around<kBits>(center, radius * f));
-    float sum = 0, squares = 0;
-    for (const float v : x) {
-      sum += v;
-      squares += v * v;
-    }
-    const float inverse_n = 1.0f / static_cast<float>(x.size());
-    const float mean = sum * inverse_n;
-    const float deviation = std::sqrt(std::max(squares * inverse_n - mean * mean, 0.0f));
-    for (const float c : Plan::kDeviations) all.push_back(grid_around<kBits>(mean, deviation * c));
-  }
-  return all;
-}
-
-template <int kBits>
-Params search(ErrorNorm norm, std::span<const float> x, float lo, float hi) {
-  using Plan = SearchPlan<kBits>;
-  Params best;
-  float best_loss = std::numeric_limits<float>::infinity();
-  const auto keep = [&](const Params& p, float loss) {
-    if (loss < best_loss) {
-      best = p;
-      best_loss = loss;
-    }
-  };
-  const std::vector<Params> candidates = starts<kBits>(x, lo, hi);
-  best = candidates[0];
-  for (const Params& p : candidates) keep(p, score(kBits, norm, x, p));
-  Params p = best;
-  for (int round = 0; round < Plan::kRounds; ++round) {
-    const Params scored = p;
-    keep(scored, refine(kBits, norm, x, Plan::kRelaxation, p));
-  }
-  keep(p, score(kBits, norm, x, p));
-  return best;
+  return std::nearbyint(std::min(std::max(t, lowest_code(bits)), highest_code(bits)));
 }
 
 inline Params params_of(std::span<const float> x, const Coding& coding) {
@@ -231,7 +74,7 @@ inline QuantizedGroup quantize_group(std::span<const float> x, const Coding& cod
   const Params p = params_of(x, coding);
   QuantizedGroup group{float_to_half(p.scale), float_to_half(p.offset), {}};
   for (size_t i = 0; i < x.size(); ++i) {
-    const float code = nearest_code(coding.bits, x[i], p).code;
+    const float code = nearest_code(coding.bits, x[i], p);
     group.codes.push_back(static_cast<uint8_t>(static_cast<int>(code)));
     float restored = p.scale * code;
     if (coding.bits != 8) restored = restored + p.offset;

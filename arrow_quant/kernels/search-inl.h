@@ -1,7 +1,8 @@
 // How the parameters of sixteen groups are chosen. A start is scored by one pass over the weights;
 // from the best start, rounds of codes → least squares follow, in which each weight counts with
 // |error|^(p−2), so that the fixed point minimizes Σ|error|^p. The best of all that was scored
-// stays, and all of it was rounded to fp16 first, so it is never worse than minimum and maximum.
+// stays, and all of it was rounded to fp16 first. It must gain kLeastGain over minimum and maximum,
+// so that it is never worse, although weights of 16 bits are scored.
 #if defined(ARROW_QUANT_KERNELS_SEARCH_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef ARROW_QUANT_KERNELS_SEARCH_INL_H_
 #undef ARROW_QUANT_KERNELS_SEARCH_INL_H_
@@ -9,18 +10,11 @@
 #define ARROW_QUANT_KERNELS_SEARCH_INL_H_
 #endif
 
-#include "arrow_quant/kernels/search_plan.h"
-#include "arrow_quant/kernels/tile-inl.h"
+#include "arrow_quant/kernels/fit_sums-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace arrow_quant::kernels {
 namespace HWY_NAMESPACE {
-
-// Scale and offset of the groups in the lanes of one vector; both are fp16 values.
-struct Params {
-  VF scale;
-  VF offset;
-};
 
 // Parameters of a whole tile.
 struct TileParams {
@@ -54,21 +48,6 @@ HWY_INLINE Params params_from_range(VF lo, VF hi) {
   }
 }
 
-// d^2 · |d|^(p−2) of an error d, and the weight |d|^(p−2).
-template <ErrorNorm kNorm>
-HWY_INLINE VF weight_of(VF d) {
-  if constexpr (kNorm == ErrorNorm::P2) return hn::Set(DF(), 1.0f);
-  if constexpr (kNorm == ErrorNorm::P2_5) return hn::Sqrt(hn::Abs(d));
-  if constexpr (kNorm == ErrorNorm::P3) return hn::Abs(d);
-  if constexpr (kNorm == ErrorNorm::P4) return hn::Mul(d, d);
-}
-
-// scale^p: errors are summed in steps of the grid.
-template <ErrorNorm kNorm>
-HWY_INLINE VF unit_of(VF scale) {
-  return hn::Mul(hn::Mul(scale, scale), weight_of<kNorm>(scale));
-}
-
 // v between 0 and the highest code. As integers, positive floats keep their order and negative
 // ones are negative; integer units have time that float adders have not.
 template <int kBits>
@@ -84,134 +63,13 @@ HWY_INLINE VF clamp_to_codes(VF v) {
   }
 }
 
-// The code nearest to x, and how far x lies from it, in steps.
+// The code nearest to x; the low bits of `sum` are its as an integer.
 template <int kBits>
-HWY_INLINE void nearest_code(VF x, VF inverse, VF offset, VF& q, VF& d) {
+HWY_INLINE VF nearest_code(VF x, VF inverse, VF offset, VF& sum) {
+  const VF rounder = hn::Set(DF(), kRounder);
   const VF t = hn::Mul(kBits == 8 ? x : hn::Sub(x, offset), inverse);
-  q = hn::Round(clamp_to_codes<kBits>(t));
-  d = hn::Sub(t, q);
-}
-
-// Weights of a lane that are worked on side by side: one alone is a long chain of operations.
-// Their contributions are still added one after the other.
-inline constexpr size_t kSideBySide = kLanes == 16 ? 4 : 2;
-
-template <int kBits, size_t kCount>
-HWY_INLINE void nearest_codes(const float* columns, VF inverse, VF offset, VF (&q)[kCount],
-                              VF (&d)[kCount]) {
-  const DF df;
-  VF t[kCount];
-  HWY_UNROLL(4) for (size_t j = 0; j < kCount; ++j) {
-    const VF x = hn::Load(df, columns + j * kTile);
-    t[j] = kBits == 8 ? x : hn::Sub(x, offset);
-  }
-  HWY_UNROLL(4) for (size_t j = 0; j < kCount; ++j) t[j] = hn::Mul(t[j], inverse);
-  HWY_UNROLL(4) for (size_t j = 0; j < kCount; ++j) q[j] = clamp_to_codes<kBits>(t[j]);
-  HWY_UNROLL(4) for (size_t j = 0; j < kCount; ++j) q[j] = hn::Round(q[j]);
-  HWY_UNROLL(4) for (size_t j = 0; j < kCount; ++j) d[j] = hn::Sub(t[j], q[j]);
-}
-
-// Sums of |error|^p.
-template <int kBits, ErrorNorm kNorm>
-class Scorer {
- public:
-  HWY_INLINE explicit Scorer(const Params& p) : params_(p) {
-    inverse_ = hn::Div(hn::Set(DF(), 1.0f), p.scale);
-    sum_ = hn::Zero(DF());
-  }
-
-  template <size_t kCount>
-  HWY_INLINE void add(const float* columns) {
-    VF q[kCount], d[kCount], loss[kCount];
-    nearest_codes<kBits>(columns, inverse_, params_.offset, q, d);
-    HWY_UNROLL(4) for (size_t j = 0; j < kCount; ++j) {
-      loss[j] = kNorm == ErrorNorm::P2 ? d[j] : hn::Mul(weight_of<kNorm>(d[j]), d[j]);
-    }
-    HWY_UNROLL(4) for (size_t j = 0; j < kCount; ++j) loss[j] = hn::Mul(loss[j], d[j]);
-    HWY_UNROLL(4) for (size_t j = 0; j < kCount; ++j) sum_ = hn::Add(sum_, loss[j]);
-  }
-
-  HWY_INLINE VF loss() const { return hn::Mul(sum_, unit_of<kNorm>(params_.scale)); }
-
- private:
-  Params params_;
-  VF inverse_, sum_;
-};
-
-// The sums of a weighted least squares fit of d ≈ a · q + b, beside those of |error|^p.
-template <int kBits, ErrorNorm kNorm>
-class Refiner {
- public:
-  HWY_INLINE explicit Refiner(const Params& p) : params_(p) {
-    inverse_ = hn::Div(hn::Set(DF(), 1.0f), p.scale);
-    loss_ = wqq_ = wq_ = w_ = wqd_ = wd_ = hn::Zero(DF());
-  }
-
-  template <size_t kCount>
-  HWY_INLINE void add(const float* columns) {
-    VF q[kCount], d[kCount], w[kCount], wd[kCount], wq[kCount];
-    nearest_codes<kBits>(columns, inverse_, params_.offset, q, d);
-    HWY_UNROLL(4) for (size_t j = 0; j < kCount; ++j) w[j] = weight_of<kNorm>(d[j]);
-    HWY_UNROLL(4) for (size_t j = 0; j < kCount; ++j) {
-      wd[j] = kNorm == ErrorNorm::P2 ? d[j] : hn::Mul(w[j], d[j]);
-      wq[j] = kNorm == ErrorNorm::P2 ? q[j] : hn::Mul(w[j], q[j]);
-    }
-    HWY_UNROLL(4) for (size_t j = 0; j < kCount; ++j) {
-      loss_ = hn::Add(loss_, hn::Mul(wd[j], d[j]));
-      wqd_ = hn::Add(wqd_, hn::Mul(wd[j], q[j]));
-      wqq_ = hn::Add(wqq_, hn::Mul(wq[j], q[j]));
-      if constexpr (kBits != 8) {
-        wd_ = hn::Add(wd_, wd[j]);
-        wq_ = hn::Add(wq_, wq[j]);
-        w_ = hn::Add(w_, w[j]);
-      }
-    }
-  }
-
-  HWY_INLINE VF loss() const { return hn::Mul(loss_, unit_of<kNorm>(params_.scale)); }
-
-  // The parameters moved toward the solution; as they were where there is none.
-  HWY_INLINE Params solution(float relaxation) const {
-    const DF df;
-    const VF relaxed = hn::Mul(params_.scale, hn::Set(df, relaxation));
-    VF scale, offset = params_.offset;
-    if constexpr (kBits == 8) {
-      scale = hn::Add(params_.scale, hn::Mul(relaxed, hn::Div(wqd_, wqq_)));
-    } else {
-      const VF squares = hn::Mul(wqq_, w_);
-      const VF determinant = hn::Sub(squares, hn::Mul(wq_, wq_));
-      const VF a = hn::Div(hn::Sub(hn::Mul(wqd_, w_), hn::Mul(wq_, wd_)), determinant);
-      const VF b = hn::Div(hn::Sub(hn::Mul(wqq_, wd_), hn::Mul(wq_, wqd_)), determinant);
-      const auto solvable = hn::Gt(determinant, hn::Mul(squares, hn::Set(df, kSingular)));
-      scale = hn::IfThenElseZero(solvable, hn::Add(params_.scale, hn::Mul(relaxed, a)));
-      offset = hn::Add(offset, hn::Mul(relaxed, b));
-    }
-    // A comparison is false for NaN, so that a fit without a solution changes nothing.
-    const auto valid = hn::And(hn::Gt(scale, hn::Zero(df)), hn::Eq(offset, offset));
-    return {hn::IfThenElse(valid, round_scale(scale), params_.scale),
-            hn::IfThenElse(valid, round_offset(offset), params_.offset)};
-  }
-
- private:
-  Params params_;
-  VF inverse_;
-  VF loss_, wqq_, wq_, w_, wqd_, wd_;
-};
-
-template <class Sums>
-HWY_INLINE void add_all(const float* columns, size_t n, Sums& sums) {
-  size_t i = 0;
-  for (; i + kSideBySide <= n; i += kSideBySide) {
-    sums.template add<kSideBySide>(columns + i * kTile);
-  }
-  for (; i < n; ++i) sums.template add<1>(columns + i * kTile);
-}
-
-template <int kBits, ErrorNorm kNorm>
-HWY_INLINE VF score(const float* columns, size_t n, const Params& p) {
-  Scorer<kBits, kNorm> scorer(p);
-  add_all(columns, n, scorer);
-  return scorer.loss();
+  sum = hn::Add(clamp_to_codes<kBits>(t), rounder);
+  return hn::Sub(sum, rounder);
 }
 
 struct Best {
@@ -233,108 +91,135 @@ HWY_INLINE Params grid_around(VF center, VF half_width) {
   return {round_scale(scale), round_offset(hn::Sub(center, half_width))};
 }
 
-HWY_INLINE void range_of_lanes(const float* columns, size_t n, VF& lo, VF& hi) {
+// What a search begins with: the best of its starts, and where to go on from.
+struct Start {
+  Best best;
+  Params next;
+  VF range_loss;  // that of the range's grid
+};
+
+// The half range to go on with, in parts of the range's: where a parabola through the losses of the
+// starts is least, at most one distance from the middle one; `otherwise` where it has no such
+// place.
+HWY_INLINE VF vertex(VF wide, VF middle, VF narrow, float at, float distance, VF otherwise) {
   const DF df;
-  lo = hi = hn::Load(df, columns);
-  for (size_t i = 1; i < n; ++i) {
-    const VF x = hn::Load(df, columns + i * kTile);
-    lo = hn::Min(lo, x);
-    hi = hn::Max(hi, x);
-  }
-  // −0 becomes +0: which of the two a minimum is depends on the order.
-  lo = hn::Add(lo, hn::Zero(df));
-  hi = hn::Add(hi, hn::Zero(df));
+  const VF curvature = hn::Sub(hn::Add(wide, narrow), hn::Add(middle, middle));
+  const VF slope = hn::Mul(hn::Sub(narrow, wide), hn::Set(df, 0.5f));
+  const VF one = hn::Set(df, 1.0f);
+  const VF steps = hn::Min(hn::Max(hn::Div(slope, curvature), hn::Neg(one)), one);
+  const VF place = hn::Add(hn::Set(df, at), hn::Mul(steps, hn::Set(df, distance)));
+  const auto finite = hn::Lt(curvature, hn::Set(df, std::numeric_limits<float>::infinity()));
+  const auto valley = hn::And(hn::Gt(curvature, hn::Zero(df)), finite);
+  return hn::IfThenElse(valley, place, otherwise);
 }
 
-// Mean and standard deviation of every lane's group.
-HWY_INLINE void moments_of(const float* columns, size_t n, VF& mean, VF& deviation) {
-  const DF df;
-  const VF inverse_n = hn::Set(df, 1.0f / static_cast<float>(n));
-  VF sum = hn::Zero(df), squares = hn::Zero(df);
-  for (size_t i = 0; i < n; ++i) {
-    const VF x = hn::Load(df, columns + i * kTile);
-    sum = hn::Add(sum, x);
-    squares = hn::Add(squares, hn::Mul(x, x));
-  }
-  mean = hn::Mul(sum, inverse_n);
-  const VF variance = hn::Sub(hn::Mul(squares, inverse_n), hn::Mul(mean, mean));
-  deviation = hn::Sqrt(hn::Max(variance, hn::Zero(df)));
-}
-
-// Grids narrower than the range (kShrinks) and around the mean (kDeviations), and the range's.
-template <int kBits, ErrorNorm kNorm>
-HWY_INLINE Best best_start(const float* columns, size_t n, VF lo, VF hi) {
-  const DF df;
-  using Plan = SearchPlan<kBits>;
-  const VF half = hn::Set(df, 0.5f);
-  const VF center = hn::Mul(hn::Add(lo, hi), half);
-  const VF radius = hn::Mul(hn::Sub(hi, lo), half);
-  Params starts[4];
-  size_t count = 0;
-  starts[count++] = params_from_range<kBits>(lo, hi);
-  for (const float f : Plan::kShrinks) {
-    starts[count++] = grid_around<kBits>(center, hn::Mul(radius, hn::Set(df, f)));
-  }
-  if constexpr (Plan::kNumDeviations > 0) {
-    VF mean, deviation;
-    moments_of(columns, n, mean, deviation);
-    for (const float c : Plan::kDeviations) {
-      starts[count++] = grid_around<kBits>(mean, hn::Mul(deviation, hn::Set(df, c)));
-    }
-  }
-  Best best = {starts[0], score<kBits, kNorm>(columns, n, starts[0])};
-  for (size_t i = 1; i < 4; ++i) best.keep(starts[i], score<kBits, kNorm>(columns, n, starts[i]));
+template <int kBits, ErrorNorm kNorm, size_t kCount>
+HWY_INLINE Best best_of(const LaneGroups& groups, const Params (&starts)[kCount],
+                        VF (&losses)[kCount]) {
+  Scorer<kBits, kNorm> scorers[kCount];
+  for (size_t i = 0; i < kCount; ++i) scorers[i] = Scorer<kBits, kNorm>(groups.span, starts[i]);
+  add_all<kBits, kNorm>(groups, scorers);
+  for (size_t i = 0; i < kCount; ++i) losses[i] = scorers[i].loss();
+  Best best = {starts[0], losses[0]};
+  for (size_t i = 1; i < kCount; ++i) best.keep(starts[i], losses[i]);
   return best;
 }
 
-template <int kBits, ErrorNorm kNorm>
-HWY_INLINE Params search_lanes(const float* columns, size_t n, VF lo, VF hi) {
-  using Plan = SearchPlan<kBits>;
-  Best best;
-  if constexpr (kBits == 8) {
-    best.params = params_from_range<8>(lo, hi);
-    best.loss = hn::Set(DF(), std::numeric_limits<float>::infinity());
-  } else {
-    best = best_start<kBits, kNorm>(columns, n, lo, hi);
-  }
-  Params p = best.params;
-  for (int round = 0; round < Plan::kRounds; ++round) {
-    Refiner<kBits, kNorm> refiner(p);
-    add_all(columns, n, refiner);
-    best.keep(p, refiner.loss());
-    p = refiner.solution(Plan::kRelaxation);
-  }
-  best.keep(p, score<kBits, kNorm>(columns, n, p));
-  return best.params;
+template <int kBits>
+HWY_INLINE Params shrunk(const Span& span, VF part) {
+  const VF radius = hn::Mul(hn::Sub(span.hi, span.lo), hn::Set(DF(), 0.5f));
+  return grid_around<kBits>(span.center, hn::Mul(radius, part));
 }
 
 template <int kBits, ErrorNorm kNorm>
-HWY_NOINLINE void search_tile(const float* columns, size_t n, TileRange& range,
+HWY_INLINE Start start_of(const LaneGroups& groups, const Params& from_range) {
+  const DF df;
+  using Plan = SearchPlan<kBits>;
+  if constexpr (kBits == 8) {
+    // The first round scores it.
+    const VF unknown = hn::Set(df, std::numeric_limits<float>::infinity());
+    return {{from_range, unknown}, from_range, unknown};
+  } else if constexpr (kBits == 4) {
+    const VF middle = hn::Set(df, Plan::kShrinks[0]), narrow = hn::Set(df, Plan::kShrinks[1]);
+    const Params starts[] = {from_range, shrunk<4>(groups.span, middle),
+                             shrunk<4>(groups.span, narrow)};
+    VF losses[3];
+    const Best best = best_of<4, kNorm>(groups, starts, losses);
+    const VF part = vertex(losses[0], losses[1], losses[2], Plan::kShrinks[0],
+                           Plan::kShrinks[0] - Plan::kShrinks[1], middle);
+    return {best, shrunk<4>(groups.span, part), losses[0]};
+  } else {
+    VF mean, deviation;
+    moments_of(groups, mean, deviation);
+    const auto around_mean = [&](float deviations) HWY_ATTR {
+      return grid_around<2>(mean, hn::Mul(deviation, hn::Set(df, deviations)));
+    };
+    const Params starts[] = {from_range, shrunk<2>(groups.span, hn::Set(df, Plan::kShrinks[0])),
+                             around_mean(Plan::kDeviations[0]), around_mean(Plan::kDeviations[1])};
+    VF losses[4];
+    const Best best = best_of<2, kNorm>(groups, starts, losses);
+    return {best, best.params, losses[0]};
+  }
+}
+
+template <int kBits, ErrorNorm kNorm>
+HWY_INLINE Params search_lanes(const LaneGroups& groups) {
+  using Plan = SearchPlan<kBits>;
+  const Params from_range = params_from_range<kBits>(groups.span.lo, groups.span.hi);
+  auto [best, p, range_loss] = start_of<kBits, kNorm>(groups, from_range);
+  for (int round = 0; round < Plan::kRounds; ++round) {
+    Refiner<kBits, kNorm> refiner[] = {Refiner<kBits, kNorm>(groups.span, p)};
+    add_all<kBits, kNorm>(groups, refiner);
+    const VF loss = refiner[0].loss();
+    if (kBits == 8 && round == 0) range_loss = loss;
+    best.keep(p, loss);
+    p = refiner[0].solution(Plan::kRelaxation);
+  }
+  Scorer<kBits, kNorm> last[] = {Scorer<kBits, kNorm>(groups.span, p)};
+  add_all<kBits, kNorm>(groups, last);
+  best.keep(p, last[0].loss());
+  const DF df;
+  const auto measurable = hn::Gt(groups.span.radius, hn::Set(df, kLeastRadius));
+  const auto better = hn::Lt(best.loss, hn::Mul(range_loss, hn::Set(df, 1.0f - kLeastGain)));
+  const auto searched = hn::And(measurable, better);
+  return {hn::IfThenElse(searched, best.params.scale, from_range.scale),
+          hn::IfThenElse(searched, best.params.offset, from_range.offset)};
+}
+
+template <int kBits, ErrorNorm kNorm>
+HWY_NOINLINE void search_tile(const Tile& tile, size_t n, const TileRange& range,
                               TileParams& params) {
   const DF df;
-  for (size_t lane = 0; lane < kTile; lane += kLanes) {
-    VF lo, hi;
-    range_of_lanes(columns + lane, n, lo, hi);
-    hn::Store(lo, df, range.lo + lane);
-    hn::Store(hi, df, range.hi + lane);
-    const Params p = search_lanes<kBits, kNorm>(columns + lane, n, lo, hi);
+  Span spans[kParts];
+  TileSpan of_tile;
+  for (size_t part = 0; part < kParts; ++part) {
+    const size_t lane = part * kLanes;
+    spans[part] = span_of<kBits>(hn::Load(df, range.lo + lane), hn::Load(df, range.hi + lane));
+    hn::Store(spans[part].center, df, of_tile.center + lane);
+    hn::Store(fixed_factor(spans[part]), df, of_tile.factor + lane);
+  }
+  TilePairs pairs;
+  tile_to_pairs(tile, n, of_tile, pairs);
+  for (size_t part = 0; part < kParts; ++part) {
+    const size_t lane = part * kLanes;
+    const Params p = search_lanes<kBits, kNorm>({pairs, lane, n, spans[part]});
     hn::Store(p.scale, df, params.scale + lane);
     hn::Store(p.offset, df, params.offset + lane);
   }
 }
 
 template <int kBits>
-HWY_INLINE void search_tile_for(ErrorNorm norm, const float* columns, size_t n, TileRange& range,
+HWY_INLINE void search_tile_for(ErrorNorm norm, const Tile& tile, size_t n, const TileRange& range,
                                 TileParams& params) {
   switch (norm) {
     case ErrorNorm::P2:
-      return search_tile<kBits, ErrorNorm::P2>(columns, n, range, params);
+      return search_tile<kBits, ErrorNorm::P2>(tile, n, range, params);
     case ErrorNorm::P2_5:
-      return search_tile<kBits, ErrorNorm::P2_5>(columns, n, range, params);
+      return search_tile<kBits, ErrorNorm::P2_5>(tile, n, range, params);
     case ErrorNorm::P3:
-      return search_tile<kBits, ErrorNorm::P3>(columns, n, range, params);
+      return search_tile<kBits, ErrorNorm::P3>(tile, n, range, params);
     case ErrorNorm::P4:
-      return search_tile<kBits, ErrorNorm::P4>(columns, n, range, params);
+      return search_tile<kBits, ErrorNorm::P4>(tile, n, range, params);
   }
 }
 

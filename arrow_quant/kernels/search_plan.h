@@ -11,6 +11,48 @@ namespace arrow_quant::kernels {
 // A least squares system counts as singular below this ratio of determinant to product.
 inline constexpr float kSingular = 1e-5f;
 
+// Groups of a smaller radius are not searched, but get their range's parameters.
+inline constexpr float kLeastRadius = 0x1p-100f;
+
+// Part of the loss of the range's grid that a search must gain, or that grid stays: more than what
+// 16 bits make a loss wrong by.
+inline constexpr float kLeastGain = 0.01f;
+
+// The numbers of the search: a weight in steps of a grid, counted from its middle, has
+// kFractionBits behind the point and saturates at 16 bits. Its distance from a code has
+// kDistanceBits. Grids outside which a weight lies by more than kMostExcess steps are not
+// considered: up to there, four products of distance and weighted distance fit 32 bits.
+template <int kBits>
+struct FixedPoint;
+
+template <>
+struct FixedPoint<2> {
+  static constexpr int kFractionBits = 12;
+  static constexpr int kDistanceBits = 12;
+  static constexpr float kMiddle = 1.5f;  // of the codes
+  static constexpr float kMostExcess = 5.0f;
+  // From 1 / 32767 of a radius in steps to 1 / 2^kFractionBits of a step, after a product >> 15.
+  static constexpr float kFactor = 0x1p27f / 32767.0f;
+};
+
+template <>
+struct FixedPoint<4> {
+  static constexpr int kFractionBits = 11;
+  static constexpr int kDistanceBits = 11;
+  static constexpr float kMiddle = 7.5f;
+  static constexpr float kMostExcess = 7.0f;
+  static constexpr float kFactor = 0x1p26f / 32767.0f;
+};
+
+template <>
+struct FixedPoint<8> {
+  static constexpr int kFractionBits = 8;
+  static constexpr int kDistanceBits = 11;
+  static constexpr float kMiddle = 0.0f;
+  static constexpr float kMostExcess = 0.5f;
+  static constexpr float kFactor = 0x1p23f / 32767.0f;
+};
+
 template <int kBits>
 struct SearchPlan;
 
@@ -25,7 +67,9 @@ struct SearchPlan<2> {
 
 template <>
 struct SearchPlan<4> {
-  static constexpr std::array<float, 3> kShrinks = {0.9f, 0.8f, 0.7f};
+  // At equal distances from each other and from the range: the search goes on from the vertex of
+  // the parabola through the three losses.
+  static constexpr std::array<float, 2> kShrinks = {0.85f, 0.7f};
   static constexpr size_t kNumDeviations = 0;
   static constexpr std::array<float, 0> kDeviations = {};
   static constexpr int kRounds = 2;

@@ -152,8 +152,8 @@ HWY_INLINE void range_of_tile(const Tile& tile, size_t n, TileRange& range, Rang
         hi[j] = hn::Set(d4, range.hi[0]);
       }
     }
-    transpose4(lo[0], lo[1], lo[2], lo[3]);
-    transpose4(hi[0], hi[1], hi[2], hi[3]);
+    transpose4(d4, lo[0], lo[1], lo[2], lo[3]);
+    transpose4(d4, hi[0], hi[1], hi[2], hi[3]);
     // Adding zero turns −0 into +0: which of the two a minimum is depends on the order.
     const V4 zero = hn::Zero(d4);
     hn::Store(hn::Add(hn::Min(hn::Min(lo[0], lo[1]), hn::Min(lo[2], lo[3])), zero), d4,
@@ -166,33 +166,6 @@ HWY_INLINE void range_of_tile(const Tile& tile, size_t n, TileRange& range, Rang
         range.hi[lane] = range.hi[0];
       }
       break;
-    }
-  }
-}
-
-// columns[i · 16 + lane] = weight i of the lane's group.
-HWY_INLINE void transpose_tile(const Tile& tile, size_t n, float* columns) {
-  const D4 d4;
-  for (size_t quad = 0; quad < kTile; quad += 4) {
-    const float* const* x = tile.x + quad;
-    size_t i = 0;
-    for (; i + 4 <= n; i += 4) {
-      for (size_t j = 0; j < 4 && i % 16 == 0; ++j) {
-        hwy::Prefetch(reinterpret_cast<const uint8_t*>(x[j] + i) + kPrefetchBytes);
-      }
-      V4 a = hn::LoadU(d4, x[0] + i);
-      V4 b = hn::LoadU(d4, x[1] + i);
-      V4 c = hn::LoadU(d4, x[2] + i);
-      V4 d = hn::LoadU(d4, x[3] + i);
-      transpose4(a, b, c, d);
-      float* out = columns + i * kTile + quad;
-      hn::Store(a, d4, out);
-      hn::Store(b, d4, out + kTile);
-      hn::Store(c, d4, out + 2 * kTile);
-      hn::Store(d, d4, out + 3 * kTile);
-    }
-    for (; i < n; ++i) {
-      for (size_t j = 0; j < 4; ++j) columns[i * kTile + quad + j] = x[j][i];
     }
   }
 }
