@@ -90,6 +90,8 @@ class GroupEncoder {
     const DF df;
     size_t i = 0;
     for (; i + 16 <= n; i += 16) {
+      // Those of the next tile: here, where there is the most to compute for each.
+      hwy::Prefetch(reinterpret_cast<const uint8_t*>(x + i) + kPrefetchBytes);
       for (size_t part = 0; part < kParts; ++part) {
         const size_t at = i + part * kLanes;
         encode<false>(hn::LoadU(df, x + at), kLanes, part, codes + at, sums);

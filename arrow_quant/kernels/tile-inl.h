@@ -110,8 +110,9 @@ class RangeLanes {
   VF abs_max_, min_scale_, non_finite_;
 };
 
-// The extremes of one group, four partial ones of each.
-template <bool kCheckFinite>
+// The extremes of one group, four partial ones of each. kScan: nothing else reads the weights, so
+// this fetches those ahead, and looks for some that are not finite; who encodes does so then.
+template <bool kScan>
 HWY_INLINE void range_of_group(const float* x, size_t n, V4& lo4, V4& hi4, RangeLanes& total) {
   const DF df;
   VF lo[kParts], hi[kParts];
@@ -119,25 +120,25 @@ HWY_INLINE void range_of_group(const float* x, size_t n, V4& lo4, V4& hi4, Range
   for (size_t part = 0; part < kParts; ++part) lo[part] = hi[part] = first;
   size_t i = 0;
   for (; i + 16 <= n; i += 16) {
-    hwy::Prefetch(reinterpret_cast<const uint8_t*>(x + i) + kPrefetchBytes);
+    if constexpr (kScan) hwy::Prefetch(reinterpret_cast<const uint8_t*>(x + i) + kPrefetchBytes);
     for (size_t part = 0; part < kParts; ++part) {
       const VF v = hn::LoadU(df, x + i + part * kLanes);
       lo[part] = hn::Min(lo[part], v);
       hi[part] = hn::Max(hi[part], v);
-      if constexpr (kCheckFinite) total.check_finite(v);
+      if constexpr (kScan) total.check_finite(v);
     }
   }
   for (; i < n; ++i) {
     const VF v = hn::Set(df, x[i]);
     lo[0] = hn::Min(lo[0], v);
     hi[0] = hn::Max(hi[0], v);
-    if constexpr (kCheckFinite) total.check_finite(v);
+    if constexpr (kScan) total.check_finite(v);
   }
   lo4 = fold16<MinOp>(lo);
   hi4 = fold16<MaxOp>(hi);
 }
 
-template <bool kCheckFinite>
+template <bool kScan>
 HWY_INLINE void range_of_tile(const Tile& tile, size_t n, TileRange& range, RangeLanes& total) {
   const D4 d4;
   for (size_t quad = 0; quad < kTile; quad += 4) {
@@ -146,7 +147,7 @@ HWY_INLINE void range_of_tile(const Tile& tile, size_t n, TileRange& range, Rang
       // Lanes that repeat the first group have it from there.
       const size_t lane = quad + j;
       if (lane < tile.count) {
-        range_of_group<kCheckFinite>(tile.x[lane], n, lo[j], hi[j], total);
+        range_of_group<kScan>(tile.x[lane], n, lo[j], hi[j], total);
       } else {
         lo[j] = hn::Set(d4, range.lo[0]);
         hi[j] = hn::Set(d4, range.hi[0]);
