@@ -35,4 +35,8 @@ void PageBody::add_text(std::string_view text) {
   bytes_.insert(bytes_.end(), text.begin(), text.end());
 }
 
+void PageBody::add_bytes(std::span<const uint8_t> bytes) {
+  bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
+}
+
 }  // namespace arrow_quant

@@ -38,9 +38,7 @@ class PageBody {
   }
   // [u32 size][bytes]
   void add_text(std::string_view text);
-  void add_bytes(std::span<const uint8_t> bytes) {
-    bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
-  }
+  void add_bytes(std::span<const uint8_t> bytes);
 
   std::span<const uint8_t> bytes() const { return bytes_; }
 
