@@ -158,7 +158,7 @@ class Refiner {
     const DF df;
     const VF relaxed = hn::Mul(params_.scale, hn::Set(df, relaxation));
     // wd was shifted by 15 bits and counts in small parts of a step.
-    const VF unit = hn::Set(df, static_cast<float>(1 << (15 - FixedPoint<kBits>::kDistanceBits)));
+    const VF unit = hn::Set(df, static_cast<float>(1 << (15 - kFixed<kBits>.distance_bits)));
     const VF wqq = wqq_.get();
     const VF wdq = hn::Mul(wdq_.get(), unit);
     VF scale, offset = params_.offset;
@@ -174,7 +174,7 @@ class Refiner {
       const auto solvable = hn::Gt(determinant, hn::Mul(squares, hn::Set(df, kSingular)));
       // q counts half steps from the middle of the grid, where b holds.
       const VF growth = hn::Add(a, a);
-      const VF shift = hn::Sub(b, hn::Mul(growth, hn::Set(df, FixedPoint<kBits>::kMiddle)));
+      const VF shift = hn::Sub(b, hn::Mul(growth, hn::Set(df, kFixed<kBits>.middle)));
       scale = hn::IfThenElseZero(solvable, hn::Add(params_.scale, hn::Mul(relaxed, growth)));
       offset = hn::Add(offset, hn::Mul(relaxed, shift));
     }

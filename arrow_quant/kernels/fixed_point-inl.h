@@ -164,27 +164,28 @@ class FixedGrid {
     const VF inverse = hn::Div(hn::Set(df, 1.0f), p.scale);
     const VF radius = hn::Mul(span.radius, inverse);
     const VF most = hn::Set(df, 32767.0f);
-    factor_ = both_halves(hn::Min(hn::Mul(radius, hn::Set(df, Fixed::kFactor)), most));
+    factor_ = both_halves(hn::Min(hn::Mul(radius, hn::Set(df, kFixed<kBits>.factor())), most));
     VF excess;
     if constexpr (kBits == 8) {
       shift_ = hn::Zero(DW());
       excess = hn::Sub(radius, hn::Set(df, 127.0f));
     } else {
       const VF steps = hn::Mul(hn::Sub(span.center, p.offset), inverse);
-      const VF shift = hn::Mul(hn::Sub(steps, hn::Set(df, Fixed::kMiddle)), hn::Set(df, kOne));
+      const VF shift =
+          hn::Mul(hn::Sub(steps, hn::Set(df, kFixed<kBits>.middle)), hn::Set(df, kOne));
       shift_ = both_halves(hn::Min(hn::Max(shift, hn::Neg(most)), most));
-      const VF width = hn::Mul(p.scale, hn::Set(df, 2.0f * Fixed::kMiddle));
+      const VF width = hn::Mul(p.scale, hn::Set(df, 2.0f * kFixed<kBits>.middle));
       const VF above = hn::Sub(span.hi, hn::Add(p.offset, width));
       excess = hn::Mul(hn::Max(above, hn::Sub(p.offset, span.lo)), inverse);
     }
-    fits_ = hn::Le(excess, hn::Set(df, Fixed::kMostExcess));
+    fits_ = hn::Le(excess, hn::Set(df, kFixed<kBits>.most_excess));
   }
 
   // Whether no weight lies so far outside the grid that the integers could overflow.
   HWY_INLINE hn::Mask<DF> fits() const { return fits_; }
 
   // q: the codes nearest to weights; for 2 and 4 bits counted in half steps from the grid's middle,
-  // so that they are odd. d: how far the weights lie from them, in 1 / 2^kDistanceBits of a step.
+  // so that they are odd. d: how far the weights lie from them, in 1 / 2^distance_bits of a step.
   HWY_INLINE void nearest_codes(VW weights, VW& q, VW& d) const {
     const DW dw;
     const VW t = hn::SaturatedAdd(hn::MulFixedPoint15(weights, factor_), shift_);
@@ -193,20 +194,20 @@ class FixedGrid {
       const VW code = hn::And(up, hn::Set(dw, -kOne));
       const VW most = hn::Set(dw, 127 * kOne);
       const VW held = hn::Min(hn::Max(code, hn::Neg(most)), most);
-      q = hn::ShiftRight<Fixed::kFractionBits>(held);
-      d = hn::ShiftLeft<Fixed::kDistanceBits - Fixed::kFractionBits>(hn::Sub(t, held));
+      q = hn::ShiftRight<kFixed<kBits>.fraction_bits>(held);
+      d = hn::ShiftLeft<kFixed<kBits>.distance_bits - kFixed<kBits>.fraction_bits>(
+          hn::Sub(t, held));
     } else {
       const VW middle = hn::OrAnd(hn::Set(dw, kOne / 2), t, hn::Set(dw, -kOne));
-      const VW most = hn::Set(dw, static_cast<int16_t>(Fixed::kMiddle * kOne));
+      const VW most = hn::Set(dw, static_cast<int16_t>(kFixed<kBits>.middle * kOne));
       const VW held = hn::Min(hn::Max(middle, hn::Neg(most)), most);
-      q = hn::ShiftRight<Fixed::kFractionBits - 1>(held);
+      q = hn::ShiftRight<kFixed<kBits>.fraction_bits - 1>(held);
       d = hn::SaturatedSub(t, held);
     }
   }
 
  private:
-  using Fixed = FixedPoint<kBits>;
-  static constexpr int16_t kOne = 1 << Fixed::kFractionBits;
+  static constexpr int16_t kOne = 1 << kFixed<kBits>.fraction_bits;
 
   VW factor_, shift_;
   hn::Mask<DF> fits_;
@@ -222,7 +223,7 @@ HWY_INLINE VW fixed_weight_of(VW d) {
   if constexpr (kNorm == ErrorNorm::P4) {
     // Two steps fill 15 bits.
     VW scaled = hn::SaturatedAdd(magnitude, magnitude);
-    for (int bit = FixedPoint<kBits>::kDistanceBits; bit < 13; ++bit) {
+    for (int bit = kFixed<kBits>.distance_bits; bit < 13; ++bit) {
       scaled = hn::SaturatedAdd(scaled, scaled);
     }
     return hn::MulFixedPoint15(scaled, scaled);

@@ -83,7 +83,7 @@ int fixed_weight_of(ErrorNorm norm, int d) {
     case ErrorNorm::P3:
       return saturate(2 * magnitude);
     case ErrorNorm::P4: {
-      const int scaled = saturate(magnitude << (14 - FixedPoint<kBits>::kDistanceBits));
+      const int scaled = saturate(magnitude << (14 - kFixed<kBits>.distance_bits));
       return multiply_15(scaled, scaled);
     }
   }
@@ -121,16 +121,16 @@ class FixedGrid {
   FixedGrid(const FixedGroup& group, const Params& p) {
     const float inverse = 1.0f / p.scale;
     const float radius = group.radius * inverse;
-    factor_ = static_cast<int>(std::nearbyint(std::min(radius * Fixed::kFactor, 32767.0f)));
+    factor_ = static_cast<int>(std::nearbyint(std::min(radius * kFixed<kBits>.factor(), 32767.0f)));
     float excess = radius - 127.0f;
     if constexpr (kBits != 8) {
-      const float steps = (group.center - p.offset) * inverse - Fixed::kMiddle;
+      const float steps = (group.center - p.offset) * inverse - kFixed<kBits>.middle;
       const float shift = steps * static_cast<float>(kOne);
       shift_ = static_cast<int>(std::nearbyint(std::clamp(shift, -32767.0f, 32767.0f)));
-      const float above = group.hi - (p.offset + p.scale * (2.0f * Fixed::kMiddle));
+      const float above = group.hi - (p.offset + p.scale * (2.0f * kFixed<kBits>.middle));
       excess = std::max(above, p.offset - group.lo) * inverse;
     }
-    fits_ = excess <= Fixed::kMostExcess;
+    fits_ = excess <= kFixed<kBits>.most_excess;
   }
 
   bool fits() const { return fits_; }
@@ -138,23 +138,23 @@ class FixedGrid {
   // code: for 2 and 4 bits in half steps from the middle of the grid.
   struct Place {
     int code;
-    int distance;  // in 1 / 2^kDistanceBits of a step
+    int distance;  // in 1 / 2^distance_bits of a step
   };
   Place nearest_code(int weight) const {
     const int t = saturate(multiply_15(weight, factor_) + shift_);
     if constexpr (kBits == 8) {
-      const int code = std::clamp(saturate(t + kOne / 2) >> Fixed::kFractionBits, -127, 127);
-      return {code, (t - code * kOne) << (Fixed::kDistanceBits - Fixed::kFractionBits)};
+      const int code = std::clamp(saturate(t + kOne / 2) >> kFixed<kBits>.fraction_bits, -127, 127);
+      return {code, (t - code * kOne)
+                        << (kFixed<kBits>.distance_bits - kFixed<kBits>.fraction_bits)};
     } else {
-      const int most = static_cast<int>(2.0f * Fixed::kMiddle);
-      const int code = std::clamp((t >> Fixed::kFractionBits) * 2 + 1, -most, most);
+      const int most = static_cast<int>(2.0f * kFixed<kBits>.middle);
+      const int code = std::clamp((t >> kFixed<kBits>.fraction_bits) * 2 + 1, -most, most);
       return {code, saturate(t - code * (kOne / 2))};
     }
   }
 
  private:
-  using Fixed = FixedPoint<kBits>;
-  static constexpr int kOne = 1 << Fixed::kFractionBits;
+  static constexpr int kOne = 1 << kFixed<kBits>.fraction_bits;
 
   int factor_ = 0, shift_ = 0;
   bool fits_ = false;
@@ -207,9 +207,8 @@ FitSums fit_sums(ErrorNorm norm, const FixedGroup& group, const Params& p) {
 // p moved toward the weighted least squares fit for its codes.
 template <int kBits>
 Params refined(const FitSums& sums, float relaxation, const Params& p) {
-  using Fixed = FixedPoint<kBits>;
   const float relaxed = p.scale * relaxation;
-  const float unit = static_cast<float>(1 << (15 - Fixed::kDistanceBits));
+  const float unit = static_cast<float>(1 << (15 - kFixed<kBits>.distance_bits));
   const float wdq = static_cast<float>(sums.wdq) * unit;
   float scale = 0, offset = p.offset;
   if constexpr (kBits == 8) {
@@ -224,7 +223,7 @@ Params refined(const FitSums& sums, float relaxation, const Params& p) {
     const float b = (sums.wqq * wd - wq * wdq) / determinant;
     const float growth = a + a;
     scale = p.scale + relaxed * growth;
-    offset = p.offset + relaxed * (b - growth * Fixed::kMiddle);
+    offset = p.offset + relaxed * (b - growth * kFixed<kBits>.middle);
   }
   if (!(scale > 0) || offset != offset) return p;
   return {round_scale(scale), round_offset(offset)};

@@ -63,7 +63,7 @@ HWY_INLINE VF clamp_to_codes(VF v) {
   }
 }
 
-// The code nearest to x; the low bits of `sum` are its as an integer.
+// The code nearest to x; its integer is in the low bits of `sum`.
 template <int kBits>
 HWY_INLINE VF nearest_code(VF x, VF inverse, VF offset, VF& sum) {
   const VF rounder = hn::Set(DF(), kRounder);
