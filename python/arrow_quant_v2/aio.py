@@ -76,7 +76,7 @@ class AsyncArrowQuantV2:
             As there. The model is called, and the inputs are gone through, in a thread beside the
             event loop: let nothing else use them before this is done. Settings of a thread that
             hold around the call, such as torch.autocast, do not hold there. Cancelling waits for
-            the call of the model that is under way.
+            the call of the model that is under way; files that are being written are given up.
 
         Returns
         -------
@@ -97,12 +97,42 @@ class AsyncArrowQuantV2:
         original_path: StrPath,
         quantized_path: StrPath,
         progress_callback: AsyncProgressCallback | None = None,
+        *,
+        model: Any = None,
+        inputs: Iterable[Mapping[str, Any]] | None = None,
+        calibration: StrPath | None = None,
+        scheduler: Any = None,
+        sampler: Callable[[Any], Any] | None = None,
     ) -> dict[str, Any]:
-        """Measure a quantized model against its original; see `ArrowQuantV2.validate_quality`."""
+        """Measure a quantized model against its original; see `ArrowQuantV2.validate_quality`.
+
+        Parameters
+        ----------
+        original_path, quantized_path
+            As there.
+        progress_callback
+            As in `quantize_diffusion_model_async`.
+        model, inputs, calibration, scheduler, sampler
+            As there. All that runs the model, `sampler` included, does so in a thread beside the
+            event loop, as in `quantize_diffusion_model_async`. While samples are made, torch's
+            random numbers have a seed of their own: let nothing else draw any. Cancelling waits
+            for the call of the model that is under way.
+
+        Returns
+        -------
+        dict
+            As there.
+        """
+        given = {
+            "inputs": inputs,
+            "calibration": calibration,
+            "scheduler": scheduler,
+            "sampler": sampler,
+        }
         return await _unwrapped(
             _run(
-                lambda progress, cancel: self._quantizer._validate(
-                    original_path, quantized_path, progress, cancel
+                lambda progress, cancel: self._quantizer._validate_given(
+                    model, given, original_path, quantized_path, progress, cancel
                 ),
                 progress_callback,
             )

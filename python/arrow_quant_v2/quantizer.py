@@ -237,34 +237,14 @@ class ArrowQuantV2:
         ModelNotFoundError
             If one of them is not there.
         """
-        if model is None:
-            given = {"inputs": inputs, "calibration": calibration, "sampler": sampler}
-            for name, value in (given | {"scheduler": scheduler}).items():
-                if value is not None:
-                    raise ConfigurationError(
-                        f"{name} is given without model: pass the model that it is for, too"
-                    )
-            return self._validate(original_path, quantized_path, progress_callback)
-        # Not above: these modules use this one, and need torch.
-        from arrow_quant_v2.calibration.require import require
-
-        require("torch", "Validating with a model")
-        from arrow_quant_v2.with_model.validation import validate_with_model
-
-        report = progress_callback or (lambda message, fraction: None)
-        result = self._validate(
-            original_path, quantized_path, lambda message, done: report(message, 0.2 * done)
-        )
-        return result | validate_with_model(
-            model,
-            Path(original_path),
-            Path(quantized_path),
-            inputs,
-            calibration,
-            scheduler,
-            sampler,
-            result["per_layer_accuracy"],
-            lambda message, done: report(message, 0.2 + 0.8 * done),
+        given = {
+            "inputs": inputs,
+            "calibration": calibration,
+            "scheduler": scheduler,
+            "sampler": sampler,
+        }
+        return self._validate_given(
+            model, given, original_path, quantized_path, progress_callback, _core.CancelToken()
         )
 
     def get_markov_metrics(self) -> dict[str, Any] | None:
@@ -349,6 +329,43 @@ class ArrowQuantV2:
         )
         self._markov_metrics = result["markov_validation"]
         return result
+
+    def _validate_given(
+        self,
+        model: Any,
+        given: Mapping[str, Any],
+        original_path: StrPath,
+        quantized_path: StrPath,
+        progress_callback: ProgressCallback | None,
+        cancel: _core.CancelToken,
+    ) -> dict[str, Any]:
+        """Validate with a model and what is given for it, or without one where it is None."""
+        if model is None:
+            for name, value in given.items():
+                if value is not None:
+                    raise ConfigurationError(
+                        f"{name} is given without model: pass the model that it is for, too"
+                    )
+            return self._validate(original_path, quantized_path, progress_callback, cancel)
+        # Not above: these modules use this one, and need torch.
+        from arrow_quant_v2.calibration.require import require
+
+        require("torch", "Validating with a model")
+        from arrow_quant_v2.with_model.validation import validate_with_model
+
+        report = progress_callback or (lambda message, fraction: None)
+        result = self._validate(
+            original_path, quantized_path, lambda message, done: report(message, 0.2 * done), cancel
+        )
+        return result | validate_with_model(
+            model,
+            Path(original_path),
+            Path(quantized_path),
+            **given,
+            per_layer_accuracy=result["per_layer_accuracy"],
+            progress=lambda message, done: report(message, 0.2 + 0.8 * done),
+            cancel=cancel,
+        )
 
     def _validate(
         self,

@@ -11,9 +11,19 @@ import pytest
 import torch
 
 import refine_nets as nets
-from arrow_quant_v2 import ConfigurationError, ModelNotFoundError, load_quantized
+from arrow_quant_v2 import (
+    ConfigurationError,
+    ModelNotFoundError,
+    QuantizationError,
+    load_quantized,
+)
+from arrow_quant_v2._core import CancelToken
 from arrow_quant_v2.calibration import collect, refine
 from arrow_quant_v2.torch import load_model
+from arrow_quant_v2.with_model.calls import CallOptions, model_calls
+from arrow_quant_v2.with_model.judge import Judge
+from arrow_quant_v2.with_model.quantized_copy import QuantizedCopy
+from arrow_quant_v2.with_model.refinement import Refinement
 from arrow_quant_v2.with_model.time_grouping import uniform_begins
 
 SHAPE = (6, 128)
@@ -100,6 +110,51 @@ def test_without_out_the_model_itself_is_revised(folder: Path, tmp_path: Path) -
     with load_quantized(path) as source:
         assert len(source["blocks.1.down.weight"].bias_corrections) >= 1
         assert source["direction"].quant_type == "none"
+
+
+def test_progress_rises_to_one(int2: Path, tmp_path: Path) -> None:
+    seen: list[tuple[str, float]] = []
+    refine(
+        nets.Blocks(),
+        int2,
+        nets.calls(SHAPE),
+        out=tmp_path / "out",
+        progress_callback=lambda *report: seen.append(report),
+    )
+    fractions = [fraction for _, fraction in seen]
+    assert (fractions[0], fractions[-1]) == (0.0, 1.0)
+    assert fractions == sorted(fractions)
+
+
+@pytest.mark.parametrize("message", ["measuring", "estimating", "trying", "writing"])
+def test_what_a_callback_raises_stops_the_work_and_changes_nothing(
+    message: str, int2: Path, tmp_path: Path
+) -> None:
+    def stop(text: str, fraction: float) -> None:
+        if message in text:
+            raise KeyError(text)
+
+    before = files(int2)
+    for out in (None, tmp_path / "out"):
+        with pytest.raises(KeyError):
+            refine(nets.Blocks(), int2, nets.calls(SHAPE), out=out, progress_callback=stop)
+    assert files(int2) == before
+    assert [path.name for path in int2.parent.iterdir()] == [int2.name]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_that_are_being_written_are_given_up(int2: Path, tmp_path: Path) -> None:
+    net, cancel = nets.Blocks(), CancelToken()
+    judge = Judge(net, model_calls(net, nets.calls(SHAPE), None, CallOptions()))
+
+    def progress(message: str, fraction: float) -> None:
+        if "writing" in message:
+            cancel.cancel()
+
+    refinement = Refinement(net, QuantizedCopy(net, int2), judge, progress, cancel)
+    with pytest.raises(QuantizationError, match="cancelled"):
+        refinement.run(tmp_path / "out", 1)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_groups_of_timesteps_are_taken_where_means_change_with_time(tmp_path: Path) -> None:

@@ -59,7 +59,8 @@ def refine(
     scheduler, beta_schedule, guidance_branches, smaller_is_noisier, mask_token_id
         As in `collect`.
     progress_callback : callable(str, float), optional
-        Gets a message and a fraction, 0 … 1. What it raises stops the work; nothing is changed.
+        Gets a message and a fraction, 0 … 1. What it raises before 1 stops the work; nothing is
+        changed then.
 
     Returns
     -------
@@ -107,4 +108,6 @@ def refine(
     quantized = QuantizedCopy(model, quantized_path, component)
     report = progress_callback or (lambda message, fraction: None)
     refinement = Refinement(model, quantized, Judge(model, calls), report)
-    return refinement.run(Path(quantized_path if out is None else out), num_time_groups)
+    result = refinement.run(Path(quantized_path if out is None else out), num_time_groups)
+    report("done", 1.0)
+    return result

@@ -90,7 +90,7 @@ def quantize_with_model(
         gate = Gate(model, judge, quantize, work, None)
         held_out = judge.calls.num_held_out
         best = gate.best(config, 0 < held_out < judge.calls.num_trajectories)
-        refined = Refinement(model, best.copy, judge, steps.last())
+        refined = Refinement(model, best.copy, judge, steps.last(), cancel)
         groups = config.num_time_groups if config.enable_time_aware else 1
         refinement = refined.run(best.path, min(groups, MAX_GROUPS))
         result = _result(best, refinement, gate.steps, output_path)

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from arrow_quant_v2 import _core
+from arrow_quant_v2._core import CancelToken
 from arrow_quant_v2.time_groups import TimeGroups
 from arrow_quant_v2.with_model.bias_estimate import LayerShift, estimate_shifts
 from arrow_quant_v2.with_model.bias_tables import Tables, bias_tables, bytes_of
@@ -59,16 +61,26 @@ class Candidate:
 
 
 class Refinement:
-    """Tries corrections on a quantized copy, and writes the best of them."""
+    """Tries corrections on a quantized copy, and writes the best of them.
+
+    What `progress` raises stops the work, and so does `cancel` while the files are written; then
+    nothing has changed.
+    """
 
     def __init__(
-        self, model: Any, quantized: QuantizedCopy, judge: Judge, progress: Progress
+        self,
+        model: Any,
+        quantized: QuantizedCopy,
+        judge: Judge,
+        progress: Progress,
+        cancel: CancelToken | None = None,
     ) -> None:
         self._model = model
         self._quantized = quantized
         self._judge = judge
         self._calls: ModelCalls = judge.calls
         self._progress = progress
+        self._cancel = cancel
         self._tried: list[dict[str, Any]] = []
 
     def run(self, out: Path, num_time_groups: int) -> dict[str, Any]:
@@ -88,7 +100,7 @@ class Refinement:
         if best is not None:
             self._write(best, out)
         elif out.resolve() != quantized.path.resolve():
-            _core.revise_model(quantized.path, out, quantized.component, None, {}, {})
+            self._revise(out, None, {})
         added = 0 if best is None else bytes_of(best.tables) - quantized.stored_bias_bytes
         return {
             "path": os.fspath(out),
@@ -214,7 +226,16 @@ class Refinement:
         elif quantized.time_groups is not None and not quantized.activations_follow_time:
             groups = ""
         tables = {name: best.tables.get(name) for name in names}
-        _core.revise_model(quantized.path, out, quantized.component, groups, tables, {})
+        self._revise(out, groups, tables)
+
+    def _revise(
+        self, out: Path, groups: str | None, tables: dict[str, NDArray[np.float16] | None]
+    ) -> None:
+        self._progress("writing the model", 0.95)
+        quantized = self._quantized
+        _core.revise_model(
+            quantized.path, out, quantized.component, groups, tables, {}, self._cancel
+        )
 
 
 def _known(value: float) -> float | None:

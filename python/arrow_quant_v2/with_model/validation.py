@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from arrow_quant_v2._core import CancelToken
 from arrow_quant_v2.errors import ConfigurationError
 from arrow_quant_v2.with_model.calls import CallOptions, Inputs, ModelCalls, model_calls
 from arrow_quant_v2.with_model.judge import Judge, evaluating
@@ -43,6 +44,7 @@ def validate_with_model(
     sampler: Callable[[Any], Any] | None,
     per_layer_accuracy: dict[str, float],
     progress: Progress,
+    cancel: CancelToken,
 ) -> dict[str, Any]:
     """Compare a model and its quantized twin on the same inputs.
 
@@ -61,22 +63,31 @@ def validate_with_model(
     per_layer_accuracy : dict of str to float
         Cosine similarity of weights.
     progress : callable(str, float)
+    cancel : CancelToken
+        Looked at before each call of a model, also those of the sampler.
 
     Returns
     -------
     dict
         The keys that `ArrowQuantV2.validate_quality` adds.
     """
+
+    def report(message: str, fraction: float) -> None:
+        cancel.check()
+        progress(message, fraction)
+
     if scheduler is None and scheduler_config(original_path) is not None:
         scheduler = original_path
+    report("reading the inputs", 0.0)
     calls = model_calls(model, inputs, calibration, CallOptions(scheduler=scheduler))
+    calls.before_run = cancel.check
     judge = Judge(model, calls, held_out_only=inputs is None and calls.num_held_out > 0)
     quantized = QuantizedCopy(model, quantized_path)
-    progress("comparing predictions", 0.0)
+    report("comparing predictions", 0.0)
     sums = judge.sums(quantized.model)
     found = _predictions(judge, sums) | _path_kl(calls, sums, scheduler)
     errors = output_errors(
-        model, quantized, judge, lambda f: progress("comparing layers", 0.4 + 0.4 * f)
+        model, quantized, judge, lambda f: report("comparing layers", 0.4 + 0.4 * f)
     )
     begins = _begins(calls, quantized)
     found["output_sqnr_db"] = errors.sqnr_db(begins)
@@ -84,9 +95,9 @@ def validate_with_model(
     whole = {name: values[0] for name, values in errors.sqnr_db([0]).items()}
     found["disagreements"] = disagreements(per_layer_accuracy, whole)
     if sampler is not None:
-        progress("comparing samples", 0.8)
-        found["sample_psnr_db"] = _psnr(sampler, model, quantized.model)
-    progress("done", 1.0)
+        report("comparing samples", 0.8)
+        found["sample_psnr_db"] = _psnr(sampler, model, quantized.model, cancel)
+    report("done", 1.0)
     return found
 
 
@@ -198,13 +209,17 @@ def disagreements(cosines: dict[str, float], sqnr_db: dict[str, float | None]) -
     return found
 
 
-def _psnr(sampler: Callable[[Any], Any], model: Any, quantized: Any) -> float:
+def _psnr(sampler: Callable[[Any], Any], model: Any, quantized: Any, cancel: CancelToken) -> float:
     """Return 10·log10(range² / mean square difference) of samples from the same seed."""
     samples = []
     for network in (model, quantized):
         with evaluating(network), torch.random.fork_rng():
             torch.manual_seed(0)
-            made = sampler(network)
+            hook = network.register_forward_pre_hook(lambda module, args: cancel.check())
+            try:
+                made = sampler(network)
+            finally:
+                hook.remove()
         made = prediction_of(made, None) if not hasattr(made, "__array__") else made
         samples.append(torch.as_tensor(made).detach().double().cpu())
     exact, other = samples
