@@ -240,12 +240,18 @@ def test_the_model_is_left_as_it_was(out: Path) -> None:
         ({"guidance_branches": 3}, "does not divide"),
         ({"beta_schedule": "quadratic"}, "allowed are 'linear' and 'cosine'"),
         ({"out": "no/such/folder/c.parquet"}, "make it first"),
+        ({"inputs": [1]}, "call 0 in inputs is of type int: give a dictionary"),
+        ({"inputs": [*calls(), ("x",)]}, "call 6 in inputs is of type tuple: give a dictionary"),
+        ({"prompts": ["a cat"]}, "prompts are for pipelines, and model is a "),
+        ({"model": None}, "model is None: pass the network itself"),
+        ({"model": "path/to/model"}, "model is 'path/to/model': pass the network itself"),
+        ({"model": torch.nn.Linear}, "model is the class Linear: pass the network itself"),
     ],
 )
 def test_what_cannot_be_meant_is_an_error(out: Path, options: dict[str, Any], words: str) -> None:
-    arguments = {"inputs": list(calls()), "out": out} | options
+    arguments = {"model": mlp(), "inputs": list(calls()), "out": out} | options
     with pytest.raises(ConfigurationError, match=words):
-        collect(mlp(), **arguments)
+        collect(**arguments)
 
 
 def test_layers_can_be_chosen_by_name_and_by_function(out: Path) -> None:

@@ -253,6 +253,7 @@ def test_both_branches_of_guidance_count_as_one_trajectory(int2: Path, tmp_path:
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
+        ({"model": "path", "inputs": few(4)}, ConfigurationError, "model is 'path'"),
         ({}, ConfigurationError, "inputs is not given, and neither is calibration"),
         ({"inputs": []}, ConfigurationError, "inputs is empty"),
         ({"inputs": few(4), "num_time_groups": 0}, ConfigurationError, "num_time_groups = 0"),
@@ -264,7 +265,7 @@ def test_what_does_not_fit_is_refused(
     options: dict[str, Any], error: type[Exception], message: str, int2: Path
 ) -> None:
     with pytest.raises(error, match=message):
-        refine(nets.Blocks(), int2, **options)
+        refine(**({"model": nets.Blocks(), "quantized_path": int2} | options))
 
 
 def test_a_folder_without_a_quantized_model_is_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from arrow_quant_v2.calibration.layers import LayerChoice
 from arrow_quant_v2.calibration.noise_levels import noise_levels
 from arrow_quant_v2.calibration.pipeline import denoiser_of, is_pipeline, others_like, run_pipeline
-from arrow_quant_v2.calibration.require import require
+from arrow_quant_v2.calibration.require import require, require_model
 from arrow_quant_v2.calibration.run import CollectionRun, RunOptions
 from arrow_quant_v2.errors import ConfigurationError
 
@@ -125,6 +125,13 @@ def collect(
     keeps what was collected, and the same call of `collect` goes on from there.
     """
     require("torch", "Collecting calibration data")
+    if not is_pipeline(model):
+        require_model(model)
+        if prompts is not None:
+            raise ConfigurationError(
+                f"prompts are for pipelines, and model is a {type(model).__name__}: pass a "
+                "diffusers pipeline, or inputs= or sampler= in their place"
+            )
     _check(inputs, sampler, is_pipeline(model))
     options = RunOptions(
         out=Path(out),

@@ -175,3 +175,21 @@ def _tokens(named: Mapping[str, Any]) -> NDArray[np.int64]:
         f"mask_token_id is given, but none of {sorted(named)} is a tensor of tokens [batch, "
         "tokens]; leave it out, or pass input_ids"
     )
+
+
+def arguments_of(given: Any, number: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return positional and keyword arguments of one call, as they stand in ``inputs``.
+
+    Raises
+    ------
+    ConfigurationError
+        If they are not a mapping; names the call by its number, from 0.
+    """
+    if not isinstance(given, Mapping):
+        raise ConfigurationError(
+            f"call {number} in inputs is of type {type(given).__name__}: give a dictionary of the "
+            'arguments for each call of the model, positional ones as a tuple under "args"'
+        )
+    kwargs = dict(given)
+    args = kwargs.pop("args", ())
+    return tuple(args) if isinstance(args, list | tuple) else (args,), kwargs

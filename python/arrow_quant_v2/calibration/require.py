@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from arrow_quant_v2.errors import ConfigurationError
+
 _REMEDIES = {
     "torch": "pip install 'arrow-quant-v2[torch]'",
     "safetensors": "pip install 'arrow-quant-v2[torch]'",
@@ -42,3 +44,19 @@ def require(name: str, purpose: str) -> Any:
             f"{purpose} needs {package}, which cannot be imported ({error}); "
             f"run: {_REMEDIES[package]}"
         ) from error
+
+
+def require_model(model: object) -> None:
+    """Refuse what is not a model that can be run; torch must be there.
+
+    Raises
+    ------
+    ConfigurationError
+        Says what was given instead of a model.
+    """
+    if not isinstance(model, require("torch", "Running a model").nn.Module):
+        what = f"the class {model.__name__}" if isinstance(model, type) else f"{model!r:.80}"
+        raise ConfigurationError(
+            f"model is {what}: pass the network itself, a torch.nn.Module in full precision, as "
+            "from_pretrained returns it, or as a pipeline has it under transformer or unet"
+        )

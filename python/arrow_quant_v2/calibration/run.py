@@ -19,7 +19,7 @@ from arrow_quant_v2.calibration.interrupt import DeferredInterrupt
 from arrow_quant_v2.calibration.layer_data import MAX_XTX_COLS
 from arrow_quant_v2.calibration.layers import Layer, LayerChoice, choose_layers
 from arrow_quant_v2.calibration.metadata import collected_metadata, shortcomings
-from arrow_quant_v2.calibration.model_call import read_call
+from arrow_quant_v2.calibration.model_call import arguments_of, read_call
 from arrow_quant_v2.calibration.noise_levels import NoiseLevels
 from arrow_quant_v2.calibration.require import require
 from arrow_quant_v2.errors import ConfigurationError
@@ -145,9 +145,7 @@ class CollectionRun:
         device = next((p.device for p in self.model.parameters() if not p.is_meta), None)
         for number, given in enumerate(inputs):
             self.report(f"call {number + 1}", number / total if total else 0.0)
-            kwargs = on_device(dict(given), device)
-            args = kwargs.pop("args", ())
-            args = tuple(args) if isinstance(args, list | tuple) else (args,)
+            args, kwargs = on_device(arguments_of(given, number), device)
             if self.seen < self.skipped:
                 self._begin(args, kwargs)
                 self._end()

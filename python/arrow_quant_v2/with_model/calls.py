@@ -18,8 +18,9 @@ from arrow_quant_v2.calibration.call import is_held_out
 from arrow_quant_v2.calibration.collector import Collector, Settings
 from arrow_quant_v2.calibration.inputs import load_inputs
 from arrow_quant_v2.calibration.metadata import collected_metadata
-from arrow_quant_v2.calibration.model_call import read_call
+from arrow_quant_v2.calibration.model_call import arguments_of, read_call
 from arrow_quant_v2.calibration.noise_levels import noise_levels
+from arrow_quant_v2.calibration.require import require_model
 from arrow_quant_v2.calibration.run import on_device
 from arrow_quant_v2.errors import ConfigurationError, ModelNotFoundError
 from arrow_quant_v2.torch.timesteps import timestep
@@ -130,7 +131,7 @@ class ModelCalls:
         )
         collector = Collector([], settings, Arena(Path(), 0))
         for arguments in self._inputs:
-            self._placed.append(_placed(collector, model, arguments))
+            self._placed.append(_placed(collector, model, arguments, len(self._placed)))
         if collector.axis is None:
             raise ConfigurationError(
                 "inputs is empty: give the arguments of the model's calls, one dictionary per call"
@@ -175,9 +176,7 @@ class ModelCalls:
         """
         self.before_run()
         device = next((p.device for p in model.parameters()), None)
-        arguments = on_device(dict(call.arguments), device)
-        args = arguments.pop("args", ())
-        args = tuple(args) if isinstance(args, list | tuple) else (args,)
+        args, arguments = on_device(arguments_of(call.arguments, 0), device)
         known = contextlib.nullcontext() if self.kind == "none" else timestep(call.time.tolist())
         with known:
             output = model(*args, **arguments)
@@ -207,6 +206,7 @@ def model_calls(
     ConfigurationError
         If there are no inputs.
     """
+    require_model(model)
     if calibration is None:
         if inputs is None:
             raise ConfigurationError(
@@ -258,8 +258,9 @@ def branches_in(inputs: Inputs) -> int | None:
     """Return 2 where the first call has each sample twice, one half after the other; else None."""
     import torch
 
-    for arguments in inputs:
-        for value in (*arguments.values(), *arguments.get("args", ())):
+    for given in inputs:
+        args, arguments = arguments_of(given, 0)
+        for value in (*arguments.values(), *args):
             if isinstance(value, torch.Tensor) and value.dim() > 1 and value.is_floating_point():
                 halves = value.chunk(2) if len(value) % 2 == 0 and len(value) else (value,)
                 return 2 if len(halves) == 2 and torch.equal(*halves) else None
@@ -267,11 +268,11 @@ def branches_in(inputs: Inputs) -> int | None:
     return None
 
 
-def _placed(collector: Collector, model: Any, arguments: Mapping[str, Any]) -> PlacedCall:
+def _placed(
+    collector: Collector, model: Any, arguments: Mapping[str, Any], number: int
+) -> PlacedCall:
     """Let the collector say where a call belongs; its arguments are not kept."""
-    kwargs = dict(arguments)
-    args = kwargs.pop("args", ())
-    args = tuple(args) if isinstance(args, list | tuple) else (args,)
+    args, kwargs = arguments_of(arguments, number)
     collector.begin_call(read_call(model, args, kwargs, collector.settings.mask_token_id))
     call = collector.call
     assert call is not None

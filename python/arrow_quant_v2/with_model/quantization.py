@@ -14,6 +14,7 @@ from typing import Any
 from arrow_quant_v2 import _core
 from arrow_quant_v2._core import CancelToken, DiffusionQuantConfig
 from arrow_quant_v2.calibration.collection import collect
+from arrow_quant_v2.calibration.require import require_model
 from arrow_quant_v2.errors import ConfigurationError, QuantizationError
 from arrow_quant_v2.with_model.calls import CallOptions, Inputs, branches_in, model_calls
 from arrow_quant_v2.with_model.gate import Gate, Variant
@@ -63,6 +64,7 @@ def quantize_with_model(
         cancel.check()
         progress(message, fraction)
 
+    require_model(model)
     _check_output(output_path, config)
     if inputs is not None and iter(inputs) is inputs:
         inputs = list(inputs)

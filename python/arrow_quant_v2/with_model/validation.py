@@ -220,6 +220,8 @@ def _psnr(sampler: Callable[[Any], Any], model: Any, quantized: Any, cancel: Can
                 made = sampler(network)
             finally:
                 hook.remove()
+        if made is None:
+            raise ConfigurationError("sampler returned None: it must return samples, a tensor")
         made = prediction_of(made, None) if not hasattr(made, "__array__") else made
         samples.append(torch.as_tensor(made).detach().double().cpu())
     exact, other = samples
