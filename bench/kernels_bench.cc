@@ -135,9 +135,10 @@ void read_memory(benchmark::State& state) {
 }
 
 // The kernel alone, packing included, error sums left out.
-void rtn_kernel(benchmark::State& state, int bits) {
+void rtn_kernel(benchmark::State& state, int bits, DType dtype) {
   kernels::GroupTable table;
-  table.x = weights().f32.as<const float>().data();
+  table.x = weights().view(dtype).data;
+  table.dtype = dtype;
   table.x_stride = kCols;
   table.rows = kRows;
   table.groups_per_row = kCols / kGroup;
@@ -245,7 +246,11 @@ void add(const std::string& name, Args... args) {
 void add_all() {
   const std::pair<DType, const char*> types[] = {{DType::F32, "f32"}, {DType::BF16, "bf16"}};
   add("read", read_memory);
-  for (const int bits : {4, 8, 2}) add("rtn_kernel/int" + std::to_string(bits), rtn_kernel, bits);
+  for (const int bits : {4, 8, 2}) {
+    for (const auto& [dtype, type] : types) {
+      add("rtn_kernel/int" + std::to_string(bits) + "/" + type, rtn_kernel, bits, dtype);
+    }
+  }
   for (const QuantMethod method : {QuantMethod::Rtn, QuantMethod::Mse}) {
     for (const BitWidth width : {BitWidth::Int2, BitWidth::Int4, BitWidth::Int8}) {
       for (const auto& [dtype, type] : types) {

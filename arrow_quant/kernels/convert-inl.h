@@ -16,6 +16,19 @@ namespace HWY_NAMESPACE {
 struct FromF32 {
   using Element = float;
   static HWY_INLINE VF load(const float* in) { return hn::LoadU(DF(), in); }
+  // Two vectors of weights, in any order.
+  static HWY_INLINE void load_two(const float* in, VF& a, VF& b) {
+    a = hn::LoadU(DF(), in);
+    b = hn::LoadU(DF(), in + kLanes);
+  }
+  // Those with even places from `in`, and those with odd ones.
+  static HWY_INLINE void load_pairs(const float* in, VF& even, VF& odd) {
+    const DF df;
+    VF a, b;
+    load_two(in, a, b);
+    even = hn::ConcatEven(df, b, a);
+    odd = hn::ConcatOdd(df, b, a);
+  }
 };
 
 struct FromF64 {
@@ -36,6 +49,17 @@ struct FromBF16 {
     const DU du;
     const hn::Rebind<uint16_t, DF> du16;
     return hn::BitCast(DF(), hn::ShiftLeft<16>(hn::PromoteTo(du, hn::LoadU(du16, in))));
+  }
+  // Neighbours share the 32 bits that one of them needs.
+  static HWY_INLINE void load_two(const uint16_t* in, VF& even, VF& odd) {
+    load_pairs(in, even, odd);
+  }
+  static HWY_INLINE void load_pairs(const uint16_t* in, VF& even, VF& odd) {
+    const DF df;
+    const DU du;
+    const auto both = hn::BitCast(du, hn::LoadU(hn::Repartition<uint16_t, DF>(), in));
+    even = hn::BitCast(df, hn::ShiftLeft<16>(both));
+    odd = hn::BitCast(df, hn::And(both, hn::Set(du, 0xFFFF0000u)));
   }
 };
 
@@ -77,6 +101,13 @@ using FromE4M3 = FromSmall<uint8_t, 4, 3, false>;
 
 // Far enough ahead of the loads that memory keeps up with them.
 inline constexpr size_t kPrefetchBytes = 8192;
+
+// Fetches the weights that far ahead of 2 · kTile from x on.
+template <class T>
+HWY_INLINE void prefetch_stripe(const T* x) {
+  const auto* bytes = reinterpret_cast<const uint8_t*>(x) + kPrefetchBytes;
+  for (size_t at = 0; at < 2 * kTile * sizeof(T); at += 64) hwy::Prefetch(bytes + at);
+}
 
 template <class From>
 HWY_INLINE void widen_from(const void* data, size_t count, float factor, float* out) {

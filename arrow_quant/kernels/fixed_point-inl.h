@@ -8,9 +8,6 @@
 #define ARROW_QUANT_KERNELS_FIXED_POINT_INL_H_
 #endif
 
-#include <algorithm>
-#include <cstring>
-
 #include "arrow_quant/kernels/search_plan.h"
 #include "arrow_quant/kernels/tile-inl.h"
 
@@ -68,9 +65,8 @@ HWY_INLINE VW join_halves(hn::Vec<DU> low, hn::Vec<DU> high) {
   return hn::OddEven(hn::BitCast(dw, hn::ShiftLeft<16>(high)), hn::BitCast(dw, low));
 }
 
-// Pairs of the weights of a tile: in row 16k + r and a group's lane those with the indices 32k + r
-// and 32k + 16 + r, in 1 / 32767 of the group's radius from its center; 0 behind the last weight.
-inline constexpr size_t kStripe = 2 * kTile;  // weights of a group in kTile rows
+// Pairs of the weights of a tile: in row r and a group's lane those with the indices 2r and 2r + 1,
+// in 1 / 32767 of the group's radius from its center; 0 behind the last weight.
 struct TilePairs {
   alignas(64) int32_t rows[kMaxGroupSize / 2 * kTile];
 };
@@ -95,8 +91,9 @@ HWY_INLINE void store_blocks(D d, hn::Vec<D> v, int32_t* out) {
 }
 
 // A stripe of four groups, the first of which has lane `quad`.
-HWY_INLINE void stripe_to_pairs(const float* const* x, const TileSpan& span, size_t quad,
-                                int32_t* rows) {
+template <class From>
+HWY_INLINE void stripe_to_pairs(const typename From::Element* const* x, const TileSpan& span,
+                                size_t quad, int32_t* rows) {
   const DF df;
   const DU du;
   const DI di;
@@ -106,9 +103,10 @@ HWY_INLINE void stripe_to_pairs(const float* const* x, const TileSpan& span, siz
     HWY_UNROLL(4) for (size_t j = 0; j < 4; ++j) {
       const VF center = hn::Set(df, span.center[quad + j]);
       const VF factor = hn::Set(df, span.factor[quad + j]);
-      const float* at = x[j] + part * kLanes;
-      const VF low = hn::Mul(hn::Sub(hn::LoadU(df, at), center), factor);
-      const VF high = hn::Mul(hn::Sub(hn::LoadU(df, at + kTile), center), factor);
+      VF even, odd;
+      From::load_pairs(x[j] + part * 2 * kLanes, even, odd);
+      const VF low = hn::Mul(hn::Sub(even, center), factor);
+      const VF high = hn::Mul(hn::Sub(odd, center), factor);
       v[j] = hn::BitCast(di, join_halves(hn::BitCast(du, hn::Add(low, rounder)),
                                          hn::BitCast(du, hn::Add(high, rounder))));
     }
@@ -119,25 +117,27 @@ HWY_INLINE void stripe_to_pairs(const float* const* x, const TileSpan& span, siz
   }
 }
 
-HWY_INLINE void tile_to_pairs(const Tile& tile, size_t n, const TileSpan& span, TilePairs& pairs) {
+template <class From>
+HWY_INLINE void tile_to_pairs(const Tile<typename From::Element>& tile, size_t n,
+                              const TileSpan& span, TilePairs& pairs) {
   for (size_t quad = 0; quad < kTile; quad += 4) {
-    const float* x[4];
+    const typename From::Element* x[4];
     for (size_t j = 0; j < 4; ++j) x[j] = tile.x[quad + j];
     int32_t* rows = pairs.rows;
     size_t i = 0;
     for (; i + kStripe <= n; i += kStripe) {
-      stripe_to_pairs(x, span, quad, rows);
+      stripe_to_pairs<From>(x, span, quad, rows);
       for (size_t j = 0; j < 4; ++j) x[j] += kStripe;
       rows += kTile * kTile;
     }
     if (i < n) {
-      float rest[4][kStripe];
+      alignas(64) float rest[4][kStripe];
+      const float* stripe[4];
       for (size_t j = 0; j < 4; ++j) {
-        std::fill_n(rest[j], kStripe, span.center[quad + j]);
-        memcpy(rest[j], x[j], (n - i) * sizeof(float));
-        x[j] = rest[j];
+        last_stripe<From>(x[j], n - i, span.center[quad + j], rest[j]);
+        stripe[j] = rest[j];
       }
-      stripe_to_pairs(x, span, quad, rows);
+      stripe_to_pairs<FromF32>(stripe, span, quad, rows);
     }
   }
 }
@@ -149,8 +149,8 @@ HWY_INLINE VW load_pairs(const TilePairs& pairs, size_t row, size_t lane) {
 
 // Which halves of a row belong to a group of n weights.
 HWY_INLINE VW halves_before(size_t row, size_t n) {
-  const size_t index = row / kTile * kStripe + row % kTile;
-  const uint32_t valid = index + kTile < n ? 0xFFFFFFFFu : index < n ? 0xFFFFu : 0u;
+  const size_t index = 2 * row;
+  const uint32_t valid = index + 1 < n ? 0xFFFFFFFFu : index < n ? 0xFFFFu : 0u;
   return hn::BitCast(DW(), hn::Set(DU(), valid));
 }
 

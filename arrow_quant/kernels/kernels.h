@@ -33,14 +33,15 @@ struct RunSums {
   float original_sq = 0;     // Σx²; NaN or infinite if a weight is
   float original_error = 0;  // Σx·e
   float error_sq = 0;        // Σe²
-  float max_abs_error = 0;
+  float max_abs_error = 0;   // 0 if its square is less than the smallest float
 };
 
-// Groups of one length in rows of floats, and where their results go. Group j of row r starts at
+// Groups of one length in rows of weights, and where their results go. Group j of row r starts at
 // x + r · x_stride + j · group_step; the other pointers advance by their own strides a row, and by
 // group_step · bits / 8 bytes or one element a group (sums: a run).
 struct GroupTable {
-  const float* x = nullptr;
+  const void* x = nullptr;
+  DType dtype = DType::F32;  // of x, aligned to its elements: F32 or BF16
   size_t x_stride = 0;
   size_t rows = 0;
   size_t groups_per_row = 0;

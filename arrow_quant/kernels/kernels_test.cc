@@ -43,12 +43,22 @@ std::vector<float> random_weights(size_t count, std::mt19937& random) {
 struct TestTable {
   GroupTable table;
   std::vector<float> x;
+  std::vector<uint16_t> x_bf16;  // the same, if the table is of that type
   std::vector<uint8_t> codes;
   std::vector<uint16_t> scales, offsets;
   std::vector<RunSums> sums;
 };
 
 constexpr uint8_t kUntouched = 0xA5;
+
+// Makes it a table of bfloat16, and rounds x accordingly.
+void to_bf16(TestTable& t) {
+  t.x_bf16.resize(t.x.size());
+  narrow(t.x.data(), t.x.size(), DType::BF16, t.x_bf16.data());
+  widen(t.x_bf16.data(), DType::BF16, t.x.size(), 1.0f, t.x.data());
+  t.table.x = t.x_bf16.data();
+  t.table.dtype = DType::BF16;
+}
 
 TestTable random_table(int bits, std::mt19937& random) {
   TestTable t;
@@ -72,11 +82,12 @@ TestTable random_table(int bits, std::mt19937& random) {
     }
     t.x.resize((r + 1) * g.x_stride);
   }
+  g.x = t.x.data();
+  if (random() % 2 == 0) to_bf16(t);
   t.codes.assign(g.rows * g.codes_stride, kUntouched);
   t.scales.assign(g.rows * g.params_stride, 0xFFFF);
   t.offsets.assign(g.rows * g.params_stride, 0xFFFF);
   t.sums.resize(g.rows * g.sums_stride);
-  g.x = t.x.data();
   g.codes = t.codes.data();
   g.scales = t.scales.data();
   g.offsets = bits == 8 ? nullptr : t.offsets.data();
@@ -85,7 +96,7 @@ TestTable random_table(int bits, std::mt19937& random) {
 }
 
 std::string describe(const GroupTable& g, const Coding& coding) {
-  return std::to_string(coding.bits) + " bits, norm " +
+  return std::string(to_string(g.dtype)) + ", " + std::to_string(coding.bits) + " bits, norm " +
          (coding.search ? std::to_string(static_cast<int>(coding.norm)) : "none") + ", group " +
          std::to_string(g.group_size) + " of " + std::to_string(g.group_step) + ", " +
          std::to_string(g.rows) + " x " + std::to_string(g.groups_per_row);
@@ -99,7 +110,7 @@ void quantize_plainly(TestTable& t, const Coding& coding) {
     reference::RunMeasure measure;
     for (size_t j = 0; j < g.groups_per_row; ++j) {
       if (j % kRunGroups == 0) measure = {};
-      const std::span<const float> x(g.x + r * g.x_stride + j * g.group_step, g.group_size);
+      const auto x = std::span(t.x).subspan(r * g.x_stride + j * g.group_step, g.group_size);
       const reference::QuantizedGroup group = reference::quantize_group(x, coding, measure);
       reference::pack_codes(group.codes, coding.bits,
                             &t.codes[r * g.codes_stride + j * g.group_step * bits / 8]);
@@ -137,7 +148,6 @@ TEST_P(KernelsTest, NotMeasuringChangesNoByte) {
   for (const int bits : {2, 4, 8}) {
     TestTable measured = random_table(bits, random);
     TestTable bare = measured;
-    bare.table.x = measured.x.data();
     bare.table.codes = bare.codes.data();
     bare.table.scales = bare.scales.data();
     bare.table.offsets = bits == 8 ? nullptr : bare.offsets.data();
@@ -159,7 +169,7 @@ TEST_P(KernelsTest, RangeIsThatOfAllGroups) {
     Range expected;
     for (size_t r = 0; r < g.rows; ++r) {
       for (size_t j = 0; j < g.groups_per_row; ++j) {
-        const float* x = g.x + r * g.x_stride + j * g.group_step;
+        const float* x = t.x.data() + r * g.x_stride + j * g.group_step;
         const auto [lo, hi] = std::minmax_element(x, x + g.group_size);
         const float abs_max = std::max(std::abs(*lo), std::abs(*hi));
         const float width = bits == 8 || *lo == *hi ? abs_max : *hi - *lo;
@@ -185,6 +195,7 @@ TEST_P(KernelsTest, OneWeightThatIsNotFiniteIsNoticedWhereverItIs) {
     const size_t row = random() % g.rows, group = random() % g.groups_per_row;
     t.x[row * g.x_stride + group * g.group_step + random() % g.group_size] =
         bad_values[random() % 3];
+    if (g.dtype == DType::BF16) to_bf16(t);
     EXPECT_FALSE(scan_groups(g, 4).finite);
     quantize_groups(g, {4, trial % 2 == 0});
     EXPECT_FALSE(std::isfinite(t.sums[row * g.sums_stride + group / kRunGroups].original_sq));

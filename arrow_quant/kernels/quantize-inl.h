@@ -14,25 +14,26 @@ HWY_BEFORE_NAMESPACE();
 namespace arrow_quant::kernels {
 namespace HWY_NAMESPACE {
 
-// Sixteen partial sums of each kind, by index in the group modulo 16.
+// Sixteen partial sums of each kind, by the place of a pair of neighbours in the group modulo 16.
 struct PartialSums {
   VF original_sq[kParts];
   VF original_error[kParts];
   VF error_sq[kParts];
-  VF max_abs_error[kParts];
+  VF max_error_sq[kParts];
 
   HWY_INLINE void clear() {
     const VF zero = hn::Zero(DF());
     for (size_t part = 0; part < kParts; ++part) {
-      original_sq[part] = original_error[part] = error_sq[part] = max_abs_error[part] = zero;
+      original_sq[part] = original_error[part] = error_sq[part] = max_error_sq[part] = zero;
     }
   }
 
   HWY_INLINE void add(size_t part, VF x, VF e) {
+    const VF square = hn::Mul(e, e);
     original_sq[part] = hn::Add(original_sq[part], hn::Mul(x, x));
     original_error[part] = hn::Add(original_error[part], hn::Mul(x, e));
-    error_sq[part] = hn::Add(error_sq[part], hn::Mul(e, e));
-    max_abs_error[part] = hn::Max(max_abs_error[part], hn::Abs(e));
+    error_sq[part] = hn::Add(error_sq[part], square);
+    max_error_sq[part] = hn::Max(max_error_sq[part], square);
   }
 
   HWY_INLINE void store(RunSums* out) const {
@@ -40,10 +41,11 @@ struct PartialSums {
     V4 a = fold16<AddOp>(original_sq);
     V4 b = fold16<AddOp>(original_error);
     V4 c = fold16<AddOp>(error_sq);
-    V4 m = fold16<MaxOp>(max_abs_error);
+    V4 m = fold16<MaxOp>(max_error_sq);
     transpose4(d4, a, b, c, m);
     const V4 sum = hn::Add(hn::Add(a, b), hn::Add(c, m));
-    const V4 max = hn::Max(hn::Max(a, b), hn::Max(c, m));
+    // The root of a rounded square is the number, unless the square is too small for a float.
+    const V4 max = hn::Sqrt(hn::Max(hn::Max(a, b), hn::Max(c, m)));
     const V4 both = hn::IfThenElse(hn::FirstN(d4, 3), sum, max);
     hn::StoreU(both, d4, reinterpret_cast<float*>(out));
   }
@@ -75,7 +77,16 @@ class RunMeasure {
   PartialSums sums_;
 };
 
-template <int kBits, bool kMeasure>
+// scale · code + offset. The product of an fp16 and a code is exact as a float, so that adding the
+// offset in the same operation, where the machine can, changes nothing.
+template <int kBits>
+HWY_INLINE VF restored_code(VF scale, VF code, VF offset) {
+  if constexpr (kBits == 8) return hn::Mul(scale, code);
+  return hn::MulAdd(scale, code, offset);
+}
+
+// Codes of one group. kClamp: some weights may lie outside the grid by half a step or more.
+template <int kBits, bool kMeasure, bool kClamp>
 class GroupEncoder {
  public:
   HWY_INLINE GroupEncoder(float scale, float offset) {
@@ -85,56 +96,123 @@ class GroupEncoder {
     offset_ = hn::Set(df, offset);
   }
 
-  // Codes of n weights, one a byte; bytes up to the next multiple of 16 are zero.
-  HWY_INLINE void run(const float* x, size_t n, uint8_t* codes, PartialSums& sums) {
-    const DF df;
+  template <class From>
+  HWY_INLINE void run(const typename From::Element* x, size_t n, uint8_t* packed,
+                      PartialSums& sums) const {
     size_t i = 0;
-    for (; i + 16 <= n; i += 16) {
+    for (; i + kStripe <= n; i += kStripe) {
       // Those of the next tile: here, where there is the most to compute for each.
-      hwy::Prefetch(reinterpret_cast<const uint8_t*>(x + i) + kPrefetchBytes);
-      for (size_t part = 0; part < kParts; ++part) {
-        const size_t at = i + part * kLanes;
-        encode<false>(hn::LoadU(df, x + at), kLanes, part, codes + at, sums);
-      }
+      prefetch_stripe(x + i);
+      encode<From, false>(x + i, kStripe, packed + i * kBits / 8, sums);
     }
     if (i < n) {
-      alignas(64) float rest[16] = {};
-      memcpy(rest, x + i, (n - i) * sizeof(float));
-      for (size_t part = 0; part < kParts; ++part) {
-        const size_t lane = part * kLanes;
-        const size_t valid = n - i > lane ? n - i - lane : 0;
-        encode<true>(hn::Load(df, rest + lane), valid, part, codes + i + lane, sums);
-      }
+      alignas(64) float rest[kStripe];
+      uint8_t bytes[kStripe];
+      last_stripe<From>(x + i, n - i, 0.0f, rest);
+      encode<FromF32, true>(rest, n - i, bytes, sums);
+      memcpy(packed + i * kBits / 8, bytes, ((n - i) * kBits + 7) / 8);
     }
   }
 
  private:
-  template <bool kTail>
-  HWY_INLINE void encode(VF x, size_t valid, size_t part, uint8_t* codes, PartialSums& sums) {
-    const DF df;
+  using VU = hn::Vec<DU>;
+
+  template <class From, bool kTail>
+  HWY_INLINE void encode(const typename From::Element* x, size_t valid, uint8_t* packed,
+                         PartialSums& sums) const {
     const DU du;
-    const hn::Rebind<uint8_t, DF> du8;
-    VF sum;
-    const VF q = nearest_code<kBits>(x, inverse_, offset_, sum);
-    auto integer = hn::BitCast(du, sum);
-    if constexpr (kTail) {
-      const auto low = hn::And(integer, hn::Set(du, 0xFFu));
-      integer = hn::IfThenElseZero(hn::FirstN(du, valid), low);
+    constexpr size_t kWeights = 2 * kLanes;  // of a part
+    for (size_t part = 0; part < kParts; ++part) {
+      VF even, odd;
+      From::load_pairs(x + part * kWeights, even, odd);
+      const VF even_code = rounded(even), odd_code = rounded(odd);
+      VU even_bits = hn::BitCast(du, even_code), odd_bits = hn::BitCast(du, odd_code);
+      const size_t rest = valid > part * kWeights ? valid - part * kWeights : 0;
+      if constexpr (kTail) {
+        even_bits = hn::IfThenElseZero(hn::FirstN(du, (rest + 1) / 2), even_bits);
+        odd_bits = hn::IfThenElseZero(hn::FirstN(du, rest / 2), odd_bits);
+      }
+      store_codes(even_bits, odd_bits, packed + part * kWeights * kBits / 8);
+      if constexpr (kMeasure) {
+        measure<kTail>(part, even, even_code, (rest + 1) / 2, sums);
+        measure<kTail>(part, odd, odd_code, rest / 2, sums);
+      }
     }
-    hn::StoreU(hn::TruncateTo(du8, integer), du8, codes);
-    if constexpr (kMeasure) {
-      VF restored = hn::Mul(scale_, q);
-      if constexpr (kBits != 8) restored = hn::Add(restored, offset_);
-      VF error = hn::Sub(x, restored);
-      if constexpr (kTail) error = hn::IfThenElseZero(hn::FirstN(df, valid), error);
-      sums.add(part, x, error);
+  }
+
+  // kRounder + the code nearest to x; the code is in the low bits.
+  HWY_INLINE VF rounded(VF x) const {
+    const DF df;
+    VF t = hn::Mul(kBits == 8 ? x : hn::Sub(x, offset_), inverse_);
+    if constexpr (kClamp && kBits == 8) {
+      t = hn::Min(hn::Max(t, hn::Set(df, -127.0f)), hn::Set(df, 127.0f));
+    } else if constexpr (kClamp) {
+      // As integers, positive floats keep their order and negative ones are negative; integer units
+      // have time that float adders have not.
+      const DI di;
+      const auto highest = hn::BitCast(di, hn::Set(df, static_cast<float>((1 << kBits) - 1)));
+      t = hn::BitCast(df, hn::Min(hn::Max(hn::BitCast(di, t), hn::Zero(di)), highest));
     }
+    return hn::Add(t, hn::Set(df, kRounder));
+  }
+
+  // The low kBits of each.
+  HWY_INLINE void store_codes(VU even, VU odd, uint8_t* packed) const {
+    const DU du;
+    if constexpr (kBits == 8) {
+      const auto low = hn::And(even, hn::Set(du, 0xFFu));
+      const hn::Rebind<uint16_t, DU> d_pairs;
+      const hn::Repartition<uint8_t, decltype(d_pairs)> d_out;
+      const auto pairs = hn::TruncateTo(d_pairs, hn::Or(low, hn::ShiftLeft<8>(odd)));
+      hn::StoreU(hn::BitCast(d_out, pairs), d_out, packed);
+    } else if constexpr (kBits == 4) {
+      const hn::Rebind<uint8_t, DU> d_out;
+      hn::StoreU(hn::TruncateTo(d_out, hn::Or(even, hn::ShiftLeft<4>(odd))), d_out, packed);
+    } else {
+      const hn::Repartition<uint64_t, DU> d_two;
+      const hn::Rebind<uint8_t, decltype(d_two)> d_out;
+      const auto pair = hn::And(hn::Or(even, hn::ShiftLeft<2>(odd)), hn::Set(du, 0xFu));
+      const auto two = hn::BitCast(d_two, pair);
+      hn::StoreU(hn::TruncateTo(d_out, hn::Or(two, hn::ShiftRight<28>(two))), d_out, packed);
+    }
+  }
+
+  template <bool kTail>
+  HWY_INLINE void measure(size_t part, VF x, VF rounded_code, size_t valid,
+                          PartialSums& sums) const {
+    const DF df;
+    const VF restored =
+        restored_code<kBits>(scale_, hn::Sub(rounded_code, hn::Set(df, kRounder)), offset_);
+    VF error = hn::Sub(x, restored);
+    if constexpr (kTail) error = hn::IfThenElseZero(hn::FirstN(df, valid), error);
+    sums.add(part, x, error);
   }
 
   VF scale_, inverse_, offset_;
 };
 
-HWY_INLINE void store_params(const Tile& tile, const GroupTable& table, const TileParams& params) {
+// Whether all weights of the tile lie on the grids, or less than half a step outside.
+template <int kBits>
+HWY_INLINE bool is_inside(const TileRange& range, const TileParams& params) {
+  const DF df;
+  auto inside = hn::FirstN(df, kLanes);
+  for (size_t lane = 0; lane < kTile; lane += kLanes) {
+    const VF scale = hn::Load(df, params.scale + lane);
+    const VF offset = hn::Load(df, params.offset + lane);
+    const float lowest = kBits == 8 ? -127.0f : 0.0f;
+    const float highest = kBits == 8 ? 127.0f : static_cast<float>((1 << kBits) - 1);
+    const VF below = hn::Mul(scale, hn::Set(df, lowest - 0.25f));
+    const VF above = hn::Mul(scale, hn::Set(df, highest + 0.25f));
+    const VF lo = hn::Sub(hn::Load(df, range.lo + lane), offset);
+    const VF hi = hn::Sub(hn::Load(df, range.hi + lane), offset);
+    inside = hn::And(inside, hn::And(hn::Ge(lo, below), hn::Le(hi, above)));
+  }
+  return hn::AllTrue(df, inside);
+}
+
+template <class T>
+HWY_INLINE void store_params(const Tile<T>& tile, const GroupTable& table,
+                             const TileParams& params) {
   const DF df;
   uint16_t scales[kTile], offsets[kTile];
   for (size_t lane = 0; lane < kTile; lane += kLanes) {
@@ -154,24 +232,19 @@ HWY_INLINE void store_params(const Tile& tile, const GroupTable& table, const Ti
   }
 }
 
-template <int kBits, bool kMeasure>
-HWY_INLINE void encode_tile(const Tile& tile, const GroupTable& table, const TileParams& params,
-                            RunMeasure& measure) {
-  // Packing starts when all codes are written: loads right behind narrower stores would wait.
-  alignas(64) uint8_t codes[kTile][kMaxGroupSize];
-  for (size_t lane = 0; lane < tile.count; ++lane) {
-    // In registers for the length of a group.
-    PartialSums sums;
-    if constexpr (kMeasure) sums = measure.sums_for(tile.row[lane], tile.group[lane]);
-    GroupEncoder<kBits, kMeasure>(params.scale[lane], params.offset[lane])
-        .run(tile.x[lane], table.group_size, codes[lane], sums);
-    if constexpr (kMeasure) measure.sums_for(tile.row[lane], tile.group[lane]) = sums;
-  }
+template <class From, int kBits, bool kMeasure, bool kClamp>
+HWY_INLINE void encode_tile(const Tile<typename From::Element>& tile, const GroupTable& table,
+                            const TileParams& params, RunMeasure& measure) {
   const size_t step_bytes = table.group_step * kBits / 8;
   for (size_t lane = 0; lane < tile.count; ++lane) {
     uint8_t* packed =
         table.codes + tile.row[lane] * table.codes_stride + tile.group[lane] * step_bytes;
-    pack<kBits>(codes[lane], table.group_size, packed);
+    // In registers for the length of a group.
+    PartialSums sums;
+    if constexpr (kMeasure) sums = measure.sums_for(tile.row[lane], tile.group[lane]);
+    GroupEncoder<kBits, kMeasure, kClamp>(params.scale[lane], params.offset[lane])
+        .template run<From>(tile.x[lane], table.group_size, packed, sums);
+    if constexpr (kMeasure) measure.sums_for(tile.row[lane], tile.group[lane]) = sums;
   }
 }
 
@@ -186,33 +259,43 @@ HWY_INLINE void params_of_tile(const TileRange& range, TileParams& params) {
   }
 }
 
-template <int kBits, bool kMeasure>
-HWY_INLINE Range quantize_table(const GroupTable& table, const Coding& coding) {
+template <class From, int kBits, bool kMeasure>
+HWY_NOINLINE Range quantize_table(const GroupTable& table, const Coding& coding) {
   RangeLanes total;
   RunMeasure measure(table);
-  TileCursor cursor(table);
-  Tile tile;
+  TileCursor<typename From::Element> cursor(table);
+  Tile<typename From::Element> tile;
   while (cursor.next(tile)) {
     TileRange range;
     TileParams params;
-    range_of_tile<false>(tile, table.group_size, range, total);
+    range_of_tile<From, false>(tile, table.group_size, range, total);
     if (coding.search) {
-      search_tile_for<kBits>(coding.norm, tile, table.group_size, range, params);
+      search_tile<From, kBits>(coding.norm, tile, table.group_size, range, params);
     } else {
       params_of_tile<kBits>(range, params);
     }
     total.add<kBits>(range);
     store_params(tile, table, params);
-    encode_tile<kBits, kMeasure>(tile, table, params, measure);
+    if (is_inside<kBits>(range, params)) {
+      encode_tile<From, kBits, kMeasure, false>(tile, table, params, measure);
+    } else {
+      encode_tile<From, kBits, kMeasure, true>(tile, table, params, measure);
+    }
   }
   if constexpr (kMeasure) measure.finish();
   return total.get();
 }
 
+template <class From, int kBits>
+HWY_INLINE Range quantize_from(const GroupTable& table, const Coding& coding) {
+  return table.sums != nullptr ? quantize_table<From, kBits, true>(table, coding)
+                               : quantize_table<From, kBits, false>(table, coding);
+}
+
 template <int kBits>
 HWY_INLINE Range quantize_bits(const GroupTable& table, const Coding& coding) {
-  return table.sums != nullptr ? quantize_table<kBits, true>(table, coding)
-                               : quantize_table<kBits, false>(table, coding);
+  return table.dtype == DType::BF16 ? quantize_from<FromBF16, kBits>(table, coding)
+                                    : quantize_from<FromF32, kBits>(table, coding);
 }
 
 Range QuantizeGroups(const GroupTable& table, const Coding& coding) {
@@ -221,23 +304,29 @@ Range QuantizeGroups(const GroupTable& table, const Coding& coding) {
   return quantize_bits<8>(table, coding);
 }
 
-template <int kBits>
+template <class From, int kBits>
 HWY_INLINE Range scan_table(const GroupTable& table) {
   RangeLanes total;
-  TileCursor cursor(table);
-  Tile tile;
+  TileCursor<typename From::Element> cursor(table);
+  Tile<typename From::Element> tile;
   while (cursor.next(tile)) {
     TileRange range;
-    range_of_tile<true>(tile, table.group_size, range, total);
+    range_of_tile<From, true>(tile, table.group_size, range, total);
     total.add<kBits>(range);
   }
   return total.get();
 }
 
+template <int kBits>
+HWY_INLINE Range scan_bits(const GroupTable& table) {
+  return table.dtype == DType::BF16 ? scan_table<FromBF16, kBits>(table)
+                                    : scan_table<FromF32, kBits>(table);
+}
+
 Range ScanGroups(const GroupTable& table, int bits) {
-  if (bits == 2) return scan_table<2>(table);
-  if (bits == 4) return scan_table<4>(table);
-  return scan_table<8>(table);
+  if (bits == 2) return scan_bits<2>(table);
+  if (bits == 4) return scan_bits<4>(table);
+  return scan_bits<8>(table);
 }
 
 // What a code of one group stands for.
@@ -248,9 +337,7 @@ struct HalfRestorer {
         offset(kBits == 8 ? hn::Zero(DF()) : hn::Set(DF(), half_to_float(row.offsets[group]))),
         tensor_scale(hn::Set(DF(), row.tensor_scale)) {}
   HWY_INLINE VF restore(VF code) const {
-    VF y = hn::Mul(scale, code);
-    if constexpr (kBits != 8) y = hn::Add(y, offset);
-    return hn::Mul(tensor_scale, y);
+    return hn::Mul(tensor_scale, restored_code<kBits>(scale, code, offset));
   }
   VF scale, offset, tensor_scale;
 };

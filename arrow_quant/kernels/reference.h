@@ -46,21 +46,21 @@ inline float fold(const std::array<float, 16>& p, bool maximum) {
 // Error sums of the groups of a run, taken in order.
 class RunMeasure {
  public:
-  // i: index in the group.
+  // i: index in the group; neighbours share a part.
   void add(size_t i, float x, float error) {
-    const size_t part = i % 16;
+    const size_t part = i % 32 / 2;
     original_sq_[part] += x * x;
     original_error_[part] += x * error;
     error_sq_[part] += error * error;
-    max_error_[part] = std::max(max_error_[part], std::abs(error));
+    max_error_sq_[part] = std::max(max_error_sq_[part], error * error);
   }
   RunSums sums() const {
     return {fold(original_sq_, false), fold(original_error_, false), fold(error_sq_, false),
-            fold(max_error_, true)};
+            std::sqrt(fold(max_error_sq_, true))};
   }
 
  private:
-  std::array<float, 16> original_sq_{}, original_error_{}, error_sq_{}, max_error_{};
+  std::array<float, 16> original_sq_{}, original_error_{}, error_sq_{}, max_error_sq_{};
 };
 
 struct QuantizedGroup {

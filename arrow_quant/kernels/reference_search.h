@@ -160,16 +160,10 @@ class FixedGrid {
   bool fits_ = false;
 };
 
-// The indices of up to four weights each that are added as integers, before floats go on.
-inline std::vector<std::vector<size_t>> blocks_of(size_t n) {
-  std::vector<std::vector<size_t>> blocks;
-  for (size_t first = 0; first < n; first += first % 16 == 14 ? 18 : 2) {
-    std::vector<size_t>& block = blocks.emplace_back();
-    for (const size_t i : {first, first + 1, first + 16, first + 17}) {
-      if (i < n) block.push_back(i);
-    }
-  }
-  return blocks;
+// So many weights are added as integers, before floats go on.
+inline constexpr size_t kBlock = 4;
+inline std::span<const int> block_of(std::span<const int> weights, size_t first) {
+  return weights.subspan(first, std::min(kBlock, weights.size() - first));
 }
 
 // Sums over a group whose codes are those of a grid.
@@ -183,10 +177,10 @@ template <int kBits>
 FitSums fit_sums(ErrorNorm norm, const FixedGroup& group, const Params& p) {
   const FixedGrid<kBits> grid(group, p);
   FitSums sums;
-  for (const auto& block : blocks_of(group.weights.size())) {
+  for (size_t first = 0; first < group.weights.size(); first += kBlock) {
     uint32_t loss = 0, wqq = 0;  // integers, that wrap where a grid does not fit
-    for (const size_t j : block) {
-      const auto [q, d] = grid.nearest_code(group.weights[j]);
+    for (const int weight : block_of(group.weights, first)) {
+      const auto [q, d] = grid.nearest_code(weight);
       const int w = fixed_weight_of<kBits>(norm, d);
       const int wd = multiply_15(w, d);
       loss += static_cast<uint32_t>(wd * d);
@@ -246,11 +240,11 @@ struct Moments {
 inline Moments moments_of(const FixedGroup& group) {
   int sum = 0;
   float squares = 0;  // of halves
-  for (const auto& block : blocks_of(group.weights.size())) {
+  for (size_t first = 0; first < group.weights.size(); first += kBlock) {
     int part = 0;
-    for (const size_t j : block) {
-      const int half = group.weights[j] >> 1;
-      sum += group.weights[j];
+    for (const int weight : block_of(group.weights, first)) {
+      const int half = weight >> 1;
+      sum += weight;
       part += half * half;
     }
     squares += static_cast<float>(part);

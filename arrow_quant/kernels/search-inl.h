@@ -48,30 +48,6 @@ HWY_INLINE Params params_from_range(VF lo, VF hi) {
   }
 }
 
-// v between 0 and the highest code. As integers, positive floats keep their order and negative
-// ones are negative; integer units have time that float adders have not.
-template <int kBits>
-HWY_INLINE VF clamp_to_codes(VF v) {
-  const DF df;
-  if constexpr (kBits == 8) {
-    return hn::Min(hn::Max(v, hn::Set(df, -127.0f)), hn::Set(df, 127.0f));
-  } else {
-    const DI di;
-    const auto highest = hn::BitCast(di, hn::Set(df, static_cast<float>((1 << kBits) - 1)));
-    const auto bits = hn::BitCast(di, v);
-    return hn::BitCast(df, hn::Min(hn::Max(bits, hn::Zero(di)), highest));
-  }
-}
-
-// The code nearest to x; its integer is in the low bits of `sum`.
-template <int kBits>
-HWY_INLINE VF nearest_code(VF x, VF inverse, VF offset, VF& sum) {
-  const VF rounder = hn::Set(DF(), kRounder);
-  const VF t = hn::Mul(kBits == 8 ? x : hn::Sub(x, offset), inverse);
-  sum = hn::Add(clamp_to_codes<kBits>(t), rounder);
-  return hn::Sub(sum, rounder);
-}
-
 struct Best {
   Params params;
   VF loss;
@@ -187,8 +163,20 @@ HWY_INLINE Params search_lanes(const LaneGroups& groups) {
 }
 
 template <int kBits, ErrorNorm kNorm>
-HWY_NOINLINE void search_tile(const Tile& tile, size_t n, const TileRange& range,
-                              TileParams& params) {
+HWY_NOINLINE void search_pairs(const TilePairs& pairs, size_t n, const Span* spans,
+                               TileParams& params) {
+  const DF df;
+  for (size_t part = 0; part < kParts; ++part) {
+    const size_t lane = part * kLanes;
+    const Params p = search_lanes<kBits, kNorm>({pairs, lane, n, spans[part]});
+    hn::Store(p.scale, df, params.scale + lane);
+    hn::Store(p.offset, df, params.offset + lane);
+  }
+}
+
+template <class From, int kBits>
+HWY_NOINLINE void search_tile(ErrorNorm norm, const Tile<typename From::Element>& tile, size_t n,
+                              const TileRange& range, TileParams& params) {
   const DF df;
   Span spans[kParts];
   TileSpan of_tile;
@@ -199,27 +187,16 @@ HWY_NOINLINE void search_tile(const Tile& tile, size_t n, const TileRange& range
     hn::Store(fixed_factor(spans[part]), df, of_tile.factor + lane);
   }
   TilePairs pairs;
-  tile_to_pairs(tile, n, of_tile, pairs);
-  for (size_t part = 0; part < kParts; ++part) {
-    const size_t lane = part * kLanes;
-    const Params p = search_lanes<kBits, kNorm>({pairs, lane, n, spans[part]});
-    hn::Store(p.scale, df, params.scale + lane);
-    hn::Store(p.offset, df, params.offset + lane);
-  }
-}
-
-template <int kBits>
-HWY_INLINE void search_tile_for(ErrorNorm norm, const Tile& tile, size_t n, const TileRange& range,
-                                TileParams& params) {
+  tile_to_pairs<From>(tile, n, of_tile, pairs);
   switch (norm) {
     case ErrorNorm::P2:
-      return search_tile<kBits, ErrorNorm::P2>(tile, n, range, params);
+      return search_pairs<kBits, ErrorNorm::P2>(pairs, n, spans, params);
     case ErrorNorm::P2_5:
-      return search_tile<kBits, ErrorNorm::P2_5>(tile, n, range, params);
+      return search_pairs<kBits, ErrorNorm::P2_5>(pairs, n, spans, params);
     case ErrorNorm::P3:
-      return search_tile<kBits, ErrorNorm::P3>(tile, n, range, params);
+      return search_pairs<kBits, ErrorNorm::P3>(pairs, n, spans, params);
     case ErrorNorm::P4:
-      return search_tile<kBits, ErrorNorm::P4>(tile, n, range, params);
+      return search_pairs<kBits, ErrorNorm::P4>(pairs, n, spans, params);
   }
 }
 

@@ -17,22 +17,25 @@ namespace arrow_quant::kernels {
 namespace HWY_NAMESPACE {
 
 // Rows and groups of the lanes; lanes beyond `count` repeat the first group.
+template <class T>
 struct Tile {
-  const float* x[kTile];
+  const T* x[kTile];
   size_t row[kTile];
   size_t group[kTile];
   size_t count;
 };
 
-// Takes the groups of a table in order.
+// Takes the groups of a table of T in order.
+template <class T>
 class TileCursor {
  public:
   explicit TileCursor(const GroupTable& table) : table_(table) {}
 
-  HWY_INLINE bool next(Tile& tile) {
+  HWY_INLINE bool next(Tile<T>& tile) {
+    const T* x = static_cast<const T*>(table_.x);
     tile.count = 0;
     while (tile.count < kTile && row_ < table_.rows) {
-      tile.x[tile.count] = table_.x + row_ * table_.x_stride + group_ * table_.group_step;
+      tile.x[tile.count] = x + row_ * table_.x_stride + group_ * table_.group_step;
       tile.row[tile.count] = row_;
       tile.group[tile.count] = group_;
       ++tile.count;
@@ -110,36 +113,67 @@ class RangeLanes {
   VF abs_max_, min_scale_, non_finite_;
 };
 
-// The extremes of one group, four partial ones of each. kScan: nothing else reads the weights, so
-// this fetches those ahead, and looks for some that are not finite; who encodes does so then.
-template <bool kScan>
-HWY_INLINE void range_of_group(const float* x, size_t n, V4& lo4, V4& hi4, RangeLanes& total) {
-  const DF df;
-  VF lo[kParts], hi[kParts];
-  const VF first = hn::Set(df, x[0]);
-  for (size_t part = 0; part < kParts; ++part) lo[part] = hi[part] = first;
-  size_t i = 0;
-  for (; i + 16 <= n; i += 16) {
-    if constexpr (kScan) hwy::Prefetch(reinterpret_cast<const uint8_t*>(x + i) + kPrefetchBytes);
-    for (size_t part = 0; part < kParts; ++part) {
-      const VF v = hn::LoadU(df, x + i + part * kLanes);
-      lo[part] = hn::Min(lo[part], v);
-      hi[part] = hn::Max(hi[part], v);
-      if constexpr (kScan) total.check_finite(v);
-    }
-  }
-  for (; i < n; ++i) {
-    const VF v = hn::Set(df, x[i]);
-    lo[0] = hn::Min(lo[0], v);
-    hi[0] = hn::Max(hi[0], v);
-    if constexpr (kScan) total.check_finite(v);
-  }
-  lo4 = fold16<MinOp>(lo);
-  hi4 = fold16<MaxOp>(hi);
+// Weights of a group that are loaded together, as pairs of neighbours.
+inline constexpr size_t kStripe = 2 * kTile;
+
+// The last n < kStripe weights of a group, and `filler` up to a whole stripe.
+template <class From>
+HWY_INLINE void last_stripe(const typename From::Element* x, size_t n, float filler, float* out) {
+  widen_from<From>(x, n, 1.0f, out);
+  for (size_t i = n; i < kStripe; ++i) out[i] = filler;
 }
 
-template <bool kScan>
-HWY_INLINE void range_of_tile(const Tile& tile, size_t n, TileRange& range, RangeLanes& total) {
+// The extremes of a group, in lanes.
+struct RangeOfGroup {
+  VF lo[kParts], hi[kParts];
+
+  HWY_INLINE RangeOfGroup() {
+    const VF infinity = hn::Set(DF(), std::numeric_limits<float>::infinity());
+    for (size_t part = 0; part < kParts; ++part) {
+      lo[part] = infinity;
+      hi[part] = hn::Neg(infinity);
+    }
+  }
+
+  template <class From, bool kScan>
+  HWY_INLINE void add_stripe(const typename From::Element* x, RangeLanes& total) {
+    for (size_t part = 0; part < kParts; ++part) {
+      VF a, b;
+      From::load_two(x + part * 2 * kLanes, a, b);
+      lo[part] = hn::Min(hn::Min(a, b), lo[part]);
+      hi[part] = hn::Max(hn::Max(a, b), hi[part]);
+      if constexpr (kScan) {
+        total.check_finite(a);
+        total.check_finite(b);
+      }
+    }
+  }
+};
+
+// kScan: nothing else reads the weights, so this fetches those ahead, and looks for some that are
+// not finite; who encodes does so then.
+template <class From, bool kScan>
+HWY_INLINE RangeOfGroup range_of_group(const typename From::Element* x, size_t n,
+                                       RangeLanes& total) {
+  RangeOfGroup range;
+  size_t i = 0;
+  for (; i + kStripe <= n; i += kStripe) {
+    if constexpr (kScan) prefetch_stripe(x + i);
+    range.add_stripe<From, kScan>(x + i, total);
+  }
+  if (i < n) {
+    float first;
+    widen_from<From>(x, 1, 1.0f, &first);
+    alignas(64) float rest[kStripe];
+    last_stripe<From>(x + i, n - i, first, rest);
+    range.add_stripe<FromF32, kScan>(rest, total);
+  }
+  return range;
+}
+
+template <class From, bool kScan>
+HWY_INLINE void range_of_tile(const Tile<typename From::Element>& tile, size_t n, TileRange& range,
+                              RangeLanes& total) {
   const D4 d4;
   for (size_t quad = 0; quad < kTile; quad += 4) {
     V4 lo[4], hi[4];
@@ -147,7 +181,9 @@ HWY_INLINE void range_of_tile(const Tile& tile, size_t n, TileRange& range, Rang
       // Lanes that repeat the first group have it from there.
       const size_t lane = quad + j;
       if (lane < tile.count) {
-        range_of_group<kScan>(tile.x[lane], n, lo[j], hi[j], total);
+        const RangeOfGroup group = range_of_group<From, kScan>(tile.x[lane], n, total);
+        lo[j] = fold16<MinOp>(group.lo);
+        hi[j] = fold16<MaxOp>(group.hi);
       } else {
         lo[j] = hn::Set(d4, range.lo[0]);
         hi[j] = hn::Set(d4, range.hi[0]);

@@ -42,16 +42,18 @@ void dequantize_rows(const CodesView& view, DType dtype, void* out, QuantizeScra
 
 void compare_rows(const RowsView& source, const float* restored, ErrorStats& error,
                   QuantizeScratch& scratch) {
-  for_each_chunk(source, kChunk, 1.0f, scratch.floats, [&](const RowChunk& chunk) {
+  const auto visit = [&](const RowChunk& chunk) {
     // Row by row, so that the sums do not depend on how rows are split into calls.
+    const float* x = static_cast<const float*>(chunk.x);
     for (size_t r = 0; r < chunk.rows; ++r) {
       const size_t at = (chunk.row + r) * source.cols + chunk.col;
       const kernels::CompareSums sums =
-          kernels::compare(chunk.x + r * chunk.stride, restored + at, chunk.cols);
+          kernels::compare(x + r * chunk.stride, restored + at, chunk.cols);
       error.merge(
           {sums.dot, sums.original_sq, sums.restored_sq, sums.error_sq, sums.max_abs_error});
     }
-  });
+  };
+  for_each_chunk(source, ChunkTypes::Floats, kChunk, 1.0f, scratch.floats, visit);
 }
 
 }  // namespace arrow_quant

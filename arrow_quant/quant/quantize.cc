@@ -4,6 +4,7 @@
 #include <cstring>
 #include <limits>
 #include <span>
+#include <vector>
 
 #include "arrow_quant/kernels/kernels.h"
 #include "arrow_quant/quant/row_chunks.h"
@@ -36,13 +37,14 @@ struct ChunkTables {
 ChunkTables tables_of(const RowChunk& chunk, size_t group_size) {
   ChunkTables tables;
   tables.full.x = chunk.x;
+  tables.full.dtype = chunk.dtype;
   tables.full.x_stride = chunk.stride;
   tables.full.rows = chunk.rows;
   tables.full.groups_per_row = chunk.cols / group_size;
   tables.full.group_step = group_size;
   tables.full.group_size = group_size;
   tables.tail = tables.full;
-  tables.tail.x += tables.full.groups_per_row * group_size;
+  tables.tail.x = element_address(chunk, 0, tables.full.groups_per_row * group_size);
   tables.tail.groups_per_row = 1;
   tables.tail.group_size = chunk.cols % group_size;
   return tables;
@@ -95,8 +97,10 @@ void add_finite_range(std::span<const float> group, int bits, kernels::Range& ra
 kernels::Range range_despite_non_finite(const RowsView& source, const RowChunk& chunk, int bits,
                                         size_t group_size, RangeStats& found) {
   kernels::Range range;
+  std::vector<float> floats(chunk.cols);
   for (size_t r = 0; r < chunk.rows; ++r) {
-    const std::span<const float> row(chunk.x + r * chunk.stride, chunk.cols);
+    kernels::widen(element_address(chunk, r, 0), chunk.dtype, chunk.cols, 1.0f, floats.data());
+    const std::span<const float> row(floats);
     for (size_t start = 0; start < chunk.cols; start += group_size) {
       add_finite_range(row.subspan(start, std::min(group_size, chunk.cols - start)), bits, range);
     }
@@ -182,8 +186,8 @@ void quantize_rows(const RowsView& source, const QuantizeSpec& spec, float tenso
   const kernels::Coding coding = {bits_of(spec.bit_width), search, error_norm(spec.error_norm)};
   RangeStats found;
   for_each_chunk(
-      source, search ? kSearchChunk : kRtnChunk, 1.0f / tensor_scale, scratch.floats,
-      [&](const RowChunk& chunk) {
+      source, ChunkTypes::Groups, search ? kSearchChunk : kRtnChunk, 1.0f / tensor_scale,
+      scratch.floats, [&](const RowChunk& chunk) {
         ChunkTables tables = tables_of(chunk, spec.group_size);
         const size_t runs = runs_of(tables.full.groups_per_row) + (tables.tail.group_size != 0);
         scratch.work.reserve(chunk.rows * runs * sizeof(kernels::RunSums));
@@ -204,7 +208,7 @@ void quantize_rows(const RowsView& source, const QuantizeSpec& spec, float tenso
 RangeStats scan_rows(const RowsView& source, BitWidth width, size_t group_size,
                      QuantizeScratch& scratch) {
   RangeStats found;
-  for_each_chunk(source, kRtnChunk, 1.0f, scratch.floats, [&](const RowChunk& chunk) {
+  const auto visit = [&](const RowChunk& chunk) {
     kernels::Range part = call_on_groups(
         tables_of(chunk, group_size),
         [&](const kernels::GroupTable& table) { return scan_groups(table, bits_of(width)); });
@@ -212,7 +216,8 @@ RangeStats scan_rows(const RowsView& source, BitWidth width, size_t group_size,
       part = range_despite_non_finite(source, chunk, bits_of(width), group_size, found);
     }
     add_range(part, 1.0f, found);
-  });
+  };
+  for_each_chunk(source, ChunkTypes::Groups, kRtnChunk, 1.0f, scratch.floats, visit);
   return found;
 }
 

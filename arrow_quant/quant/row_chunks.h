@@ -1,5 +1,5 @@
-// The walk over a view in pieces that fit the cache, each as floats with their stride: a source of
-// aligned float32 is used in place, others are widened into scratch memory. Internal to quant/.
+// The walk over a view in pieces that fit the cache, in a type that kernels take: a source that has
+// it is used in place, others are widened into scratch memory. Internal to quant/.
 #pragma once
 
 #include <algorithm>
@@ -17,20 +17,37 @@ struct RowChunk {
   size_t col = 0;
   size_t rows = 0;
   size_t cols = 0;
-  const float* x = nullptr;
-  size_t stride = 0;  // elements from row to row
+  const void* x = nullptr;
+  DType dtype = DType::F32;  // of x, which is aligned to its elements
+  size_t stride = 0;         // elements from row to row
 };
+
+// What a visitor takes. Groups: what kernels::GroupTable does.
+enum class ChunkTypes { Floats, Groups };
 
 inline const uint8_t* element_address(const RowsView& view, size_t row, size_t col) {
   return static_cast<const uint8_t*>(view.data) +
          (row * view.cols + col) * (static_cast<size_t>(bits_of(view.dtype)) / 8);
 }
 
-inline void load_chunk(const RowsView& view, float factor, Buffer& floats, RowChunk& chunk) {
+inline const uint8_t* element_address(const RowChunk& chunk, size_t row, size_t col) {
+  return static_cast<const uint8_t*>(chunk.x) +
+         (row * chunk.stride + col) * (static_cast<size_t>(bits_of(chunk.dtype)) / 8);
+}
+
+inline bool is_in_place(const RowsView& view, ChunkTypes types) {
+  const bool taken =
+      view.dtype == DType::F32 || (view.dtype == DType::BF16 && types == ChunkTypes::Groups);
+  const auto element_bytes = static_cast<size_t>(bits_of(view.dtype)) / 8;
+  return taken && reinterpret_cast<uintptr_t>(view.data) % element_bytes == 0;
+}
+
+inline void load_chunk(const RowsView& view, ChunkTypes types, float factor, Buffer& floats,
+                       RowChunk& chunk) {
   const uint8_t* source = element_address(view, chunk.row, chunk.col);
-  const bool aligned = reinterpret_cast<uintptr_t>(source) % alignof(float) == 0;
-  if (view.dtype == DType::F32 && factor == 1.0f && aligned) {
-    chunk.x = reinterpret_cast<const float*>(source);
+  if (factor == 1.0f && is_in_place(view, types)) {
+    chunk.x = source;
+    chunk.dtype = view.dtype;
     chunk.stride = view.cols;
     return;
   }
@@ -46,8 +63,8 @@ inline void load_chunk(const RowsView& view, float factor, Buffer& floats, RowCh
 // Calls visit(chunk) for pieces of about `max_elements` (a multiple of kMaxGroupSize), in order,
 // with every weight multiplied by `factor`.
 template <class Visit>
-void for_each_chunk(const RowsView& view, size_t max_elements, float factor, Buffer& floats,
-                    Visit visit) {
+void for_each_chunk(const RowsView& view, ChunkTypes types, size_t max_elements, float factor,
+                    Buffer& floats, Visit visit) {
   if (view.cols == 0) return;
   const size_t chunk_rows = std::max<size_t>(1, max_elements / view.cols);
   const size_t chunk_cols = std::min(view.cols, max_elements);
@@ -58,7 +75,7 @@ void for_each_chunk(const RowsView& view, size_t max_elements, float factor, Buf
       chunk.col = col;
       chunk.rows = std::min(chunk_rows, view.rows - row);
       chunk.cols = std::min(chunk_cols, view.cols - col);
-      load_chunk(view, factor, floats, chunk);
+      load_chunk(view, types, factor, floats, chunk);
       visit(chunk);
     }
   }
