@@ -8,6 +8,7 @@
 #include "arrow_quant/diffusion/weight_sketch.h"
 #include "arrow_quant/io/hash.h"
 #include "arrow_quant/io/input_file.h"
+#include "arrow_quant/pipeline/calibration_origin.h"
 
 namespace fs = std::filesystem;
 
@@ -126,10 +127,7 @@ void Calibration::match(const Plan& plan, uint64_t memory_limit_bytes) {
   size_t in_model = 0;
   std::vector<std::string> too_few, too_large, too_large_for_rank;
   for (const PlannedComponent& component : plan.components) {
-    if (!file_.info().component.empty() && plan.components.size() > 1 &&
-        component.source->name != file_.info().component) {
-      continue;
-    }
+    if (!is_of_component(file_.info(), *component.source)) continue;
     for (const PlannedTensor& tensor : component.tensors) {
       const std::string& name = tensor.info->name;
       const auto found = file_.layers().find(name);
@@ -166,6 +164,7 @@ void Calibration::match(const Plan& plan, uint64_t memory_limit_bytes) {
   if (in_model == 0) {
     refuse_other_model();
   }
+  warnings_ = signs_of_another_model(file_, plan);
   const auto warn = [&](const std::vector<std::string>& layers, const std::string& what) {
     if (layers.empty()) return;
     warnings_.push_back(file_.path().string() + ": " + std::to_string(layers.size()) + what +
@@ -195,10 +194,12 @@ void Calibration::check_width(const PlannedTensor& tensor,
 
 void Calibration::refuse_other_model() const {
   const auto& layers = file_.layers();
+  const std::string& component = file_.info().component;
   throw Error(ErrorCode::Configuration,
               file_.path().string() + ": none of its " + std::to_string(layers.size()) +
                   " layers is in the model" +
                   (layers.empty() ? "" : ", the first is '" + layers.begin()->first + "'") +
+                  (component.empty() ? "" : "; they are of component '" + component + "'") +
                   "; collect the calibration data from this very model");
 }
 
@@ -208,9 +209,7 @@ void Calibration::add_needs(MemoryNeeds& needs) const {
 }
 
 bool Calibration::covers(const PlannedComponent& component, const PlannedTensor& tensor) const {
-  return (file_.info().component.empty() || component.source->name.empty() ||
-          component.source->name == file_.info().component) &&
-         usable_.contains(tensor.info->name);
+  return is_of_component(file_.info(), *component.source) && usable_.contains(tensor.info->name);
 }
 
 size_t Calibration::wanted_rank(const PlannedTensor& tensor,

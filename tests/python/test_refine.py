@@ -258,7 +258,7 @@ def test_both_branches_of_guidance_count_as_one_trajectory(int2: Path, tmp_path:
         ({"inputs": []}, ConfigurationError, "inputs is empty"),
         ({"inputs": few(4), "num_time_groups": 0}, ConfigurationError, "num_time_groups = 0"),
         ({"inputs": few(4), "component": "unet"}, ConfigurationError, "component = 'unet'"),
-        ({"calibration": "nowhere.parquet"}, ConfigurationError, "none beside calibration"),
+        ({"calibration": "nowhere.parquet"}, ConfigurationError, "there is no such file; name one"),
     ],
 )
 def test_what_does_not_fit_is_refused(

@@ -254,6 +254,11 @@ def test_a_model_whose_samples_depend_on_each_other_is_compared_as_a_whole(
         ({"model": None}, "inputs is given without model"),
         ({"model": None, "inputs": None, "scheduler": DDPM}, "scheduler is given without model"),
         ({"inputs": None}, "inputs is not given, and neither is calibration"),
+        (
+            {"inputs": None, "calibration": "nowhere.parquet"},
+            "calibration = 'nowhere.parquet': there is no such file; name one",
+        ),
+        ({"calibration": "nowhere.parquet"}, "or leave it out, since inputs are given"),
         ({"inputs": ["x"]}, "call 0 in inputs is of type str"),
         ({"model": "path"}, "model is 'path': pass the network itself"),
         ({"sampler": lambda model: None}, "sampler returned None"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,14 @@ def collected_metadata(
         "hessian": settings.hessian,
     }
     return metadata, places, warnings
+
+
+def class_of(model: Any) -> str:
+    """Return the name of a model's class, as its config.json has it: that of its architecture."""
+    config = getattr(model, "config", None)
+    known = config if isinstance(config, Mapping) else getattr(config, "__dict__", {})
+    architectures = known.get("architectures") or [type(model).__name__]
+    return str(architectures[0])
 
 
 def shortcomings(collector: Collector) -> list[str]:

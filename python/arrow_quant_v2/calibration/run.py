@@ -18,7 +18,7 @@ from arrow_quant_v2.calibration.inputs import InputRecorder, inputs_path
 from arrow_quant_v2.calibration.interrupt import DeferredInterrupt
 from arrow_quant_v2.calibration.layer_data import MAX_XTX_COLS
 from arrow_quant_v2.calibration.layers import Layer, LayerChoice, choose_layers
-from arrow_quant_v2.calibration.metadata import collected_metadata, shortcomings
+from arrow_quant_v2.calibration.metadata import class_of, collected_metadata, shortcomings
 from arrow_quant_v2.calibration.model_call import arguments_of, read_call
 from arrow_quant_v2.calibration.noise_levels import NoiseLevels
 from arrow_quant_v2.calibration.require import require
@@ -98,7 +98,7 @@ class CollectionRun:
             asdict(settings)
             | options.how
             | {
-                "model_class": type(model).__name__,
+                "model_class": class_of(model),
                 "layers": {layer.name: list(layer.module.weight.shape) for layer in layers},
                 "weights": _weights_digest(layers),
                 "keep_inputs": options.keep_inputs,
@@ -257,7 +257,7 @@ class CollectionRun:
             collector,
             self._levels,
             component=self._options.component,
-            model_class=type(self.model).__name__,
+            model_class=class_of(self.model),
             levels_are_assumed=self.levels_are_assumed,
         )
         self.report("writing the file", 1.0)

@@ -215,6 +215,11 @@ def model_calls(
                 "kept them"
             )
         return ModelCalls(model, inputs, options)
+    if not Path(calibration).is_file():
+        raise ConfigurationError(
+            f"calibration = '{calibration}': there is no such file; name one that collect() wrote"
+            + ("" if inputs is None else ", or leave it out, since inputs are given")
+        )
     if inputs is None:
         try:
             inputs = load_inputs(calibration)
