@@ -27,6 +27,7 @@ constexpr size_t kGroup = 128;
 // One gaussian weight in the types that are measured, made once.
 struct Weights {
   Buffer f32{kCount * sizeof(float)};
+  Buffer f16{kCount * sizeof(uint16_t)};
   Buffer bf16{kCount * sizeof(uint16_t)};
 
   Weights() {
@@ -38,11 +39,13 @@ struct Weights {
     for (size_t i = 0; i < kCount; i += some.size()) {
       std::copy(some.begin(), some.end(), x + i);
     }
+    narrow_from_f32(x, kCount, DType::F16, f16.data());
     narrow_from_f32(x, kCount, DType::BF16, bf16.data());
   }
 
   RowsView view(DType dtype) const {
-    return {dtype == DType::F32 ? f32.data() : bf16.data(), dtype, kRows, kCols};
+    const Buffer& all = dtype == DType::F32 ? f32 : dtype == DType::F16 ? f16 : bf16;
+    return {all.data(), dtype, kRows, kCols};
   }
 };
 
@@ -244,7 +247,8 @@ void add(const std::string& name, Args... args) {
 }
 
 void add_all() {
-  const std::pair<DType, const char*> types[] = {{DType::F32, "f32"}, {DType::BF16, "bf16"}};
+  const std::pair<DType, const char*> types[] = {
+      {DType::F32, "f32"}, {DType::F16, "f16"}, {DType::BF16, "bf16"}};
   add("read", read_memory);
   for (const int bits : {4, 8, 2}) {
     for (const auto& [dtype, type] : types) {

@@ -16,19 +16,6 @@ namespace HWY_NAMESPACE {
 struct FromF32 {
   using Element = float;
   static HWY_INLINE VF load(const float* in) { return hn::LoadU(DF(), in); }
-  // Two vectors of weights, in any order.
-  static HWY_INLINE void load_two(const float* in, VF& a, VF& b) {
-    a = hn::LoadU(DF(), in);
-    b = hn::LoadU(DF(), in + kLanes);
-  }
-  // Those with even places from `in`, and those with odd ones.
-  static HWY_INLINE void load_pairs(const float* in, VF& even, VF& odd) {
-    const DF df;
-    VF a, b;
-    load_two(in, a, b);
-    even = hn::ConcatEven(df, b, a);
-    odd = hn::ConcatOdd(df, b, a);
-  }
 };
 
 struct FromF64 {
@@ -49,17 +36,6 @@ struct FromBF16 {
     const DU du;
     const hn::Rebind<uint16_t, DF> du16;
     return hn::BitCast(DF(), hn::ShiftLeft<16>(hn::PromoteTo(du, hn::LoadU(du16, in))));
-  }
-  // Neighbours share the 32 bits that one of them needs.
-  static HWY_INLINE void load_two(const uint16_t* in, VF& even, VF& odd) {
-    load_pairs(in, even, odd);
-  }
-  static HWY_INLINE void load_pairs(const uint16_t* in, VF& even, VF& odd) {
-    const DF df;
-    const DU du;
-    const auto both = hn::BitCast(du, hn::LoadU(hn::Repartition<uint16_t, DF>(), in));
-    even = hn::BitCast(df, hn::ShiftLeft<16>(both));
-    odd = hn::BitCast(df, hn::And(both, hn::Set(du, 0xFFFF0000u)));
   }
 };
 
@@ -95,9 +71,51 @@ struct FromSmall {
     return hn::BitCast(df, hn::Or(bits, sign));
   }
 };
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2 && !defined(HWY_DISABLE_F16C)
+struct FromF16 {
+  using Element = uint16_t;
+  static HWY_INLINE VF load(const uint16_t* in) {
+    const hn::Rebind<uint16_t, DF> du16;
+    const hn::Rebind<hwy::float16_t, DF> df16;
+    return hn::PromoteTo(DF(), hn::BitCast(df16, hn::LoadU(du16, in)));
+  }
+};
+#else
 using FromF16 = FromSmall<uint16_t, 5, 10, true>;
+#endif
 using FromE5M2 = FromSmall<uint8_t, 5, 2, true>;
 using FromE4M3 = FromSmall<uint8_t, 4, 3, false>;
+
+// Two vectors of weights, in an order that is all the same to the caller.
+template <class From>
+HWY_INLINE void load_two(const typename From::Element* in, VF& a, VF& b) {
+  a = From::load(in);
+  b = From::load(in + kLanes);
+}
+
+// The same as pairs of neighbours: those with even places from `in`, and those with odd ones.
+template <class From>
+HWY_INLINE void load_pairs(const typename From::Element* in, VF& even, VF& odd) {
+  const DF df;
+  VF a, b;
+  load_two<From>(in, a, b);
+  even = hn::ConcatEven(df, b, a);
+  odd = hn::ConcatOdd(df, b, a);
+}
+
+// Neighbours share the 32 bits that one of them needs.
+template <>
+HWY_INLINE void load_pairs<FromBF16>(const uint16_t* in, VF& even, VF& odd) {
+  const DF df;
+  const DU du;
+  const auto both = hn::BitCast(du, hn::LoadU(hn::Repartition<uint16_t, DF>(), in));
+  even = hn::BitCast(df, hn::ShiftLeft<16>(both));
+  odd = hn::BitCast(df, hn::And(both, hn::Set(du, 0xFFFF0000u)));
+}
+template <>
+HWY_INLINE void load_two<FromBF16>(const uint16_t* in, VF& a, VF& b) {
+  load_pairs<FromBF16>(in, a, b);
+}
 
 // Far enough ahead of the loads that memory keeps up with them.
 inline constexpr size_t kPrefetchBytes = 8192;

@@ -104,7 +104,7 @@ HWY_INLINE void stripe_to_pairs(const typename From::Element* const* x, const Ti
       const VF center = hn::Set(df, span.center[quad + j]);
       const VF factor = hn::Set(df, span.factor[quad + j]);
       VF even, odd;
-      From::load_pairs(x[j] + part * 2 * kLanes, even, odd);
+      load_pairs<From>(x[j] + part * 2 * kLanes, even, odd);
       const VF low = hn::Mul(hn::Sub(even, center), factor);
       const VF high = hn::Mul(hn::Sub(odd, center), factor);
       v[j] = hn::BitCast(di, join_halves(hn::BitCast(du, hn::Add(low, rounder)),

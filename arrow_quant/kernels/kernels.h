@@ -41,7 +41,7 @@ struct RunSums {
 // group_step · bits / 8 bytes or one element a group (sums: a run).
 struct GroupTable {
   const void* x = nullptr;
-  DType dtype = DType::F32;  // of x, aligned to its elements: F32 or BF16
+  DType dtype = DType::F32;  // of x, aligned to its elements: F32, F16 or BF16
   size_t x_stride = 0;
   size_t rows = 0;
   size_t groups_per_row = 0;

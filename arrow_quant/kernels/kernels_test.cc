@@ -43,7 +43,7 @@ std::vector<float> random_weights(size_t count, std::mt19937& random) {
 struct TestTable {
   GroupTable table;
   std::vector<float> x;
-  std::vector<uint16_t> x_bf16;  // the same, if the table is of that type
+  std::vector<uint16_t> halves;  // the same, if the table is of 16 bits
   std::vector<uint8_t> codes;
   std::vector<uint16_t> scales, offsets;
   std::vector<RunSums> sums;
@@ -51,13 +51,13 @@ struct TestTable {
 
 constexpr uint8_t kUntouched = 0xA5;
 
-// Makes it a table of bfloat16, and rounds x accordingly.
-void to_bf16(TestTable& t) {
-  t.x_bf16.resize(t.x.size());
-  narrow(t.x.data(), t.x.size(), DType::BF16, t.x_bf16.data());
-  widen(t.x_bf16.data(), DType::BF16, t.x.size(), 1.0f, t.x.data());
-  t.table.x = t.x_bf16.data();
-  t.table.dtype = DType::BF16;
+// Makes it a table of fp16 or bfloat16, and rounds x accordingly.
+void to_halves(DType dtype, TestTable& t) {
+  t.halves.resize(t.x.size());
+  narrow(t.x.data(), t.x.size(), dtype, t.halves.data());
+  widen(t.halves.data(), dtype, t.x.size(), 1.0f, t.x.data());
+  t.table.x = t.halves.data();
+  t.table.dtype = dtype;
 }
 
 TestTable random_table(int bits, std::mt19937& random) {
@@ -83,7 +83,12 @@ TestTable random_table(int bits, std::mt19937& random) {
     t.x.resize((r + 1) * g.x_stride);
   }
   g.x = t.x.data();
-  if (random() % 2 == 0) to_bf16(t);
+  const DType types[] = {DType::F32, DType::F16, DType::BF16};
+  const DType dtype = types[random() % 3];
+  if (dtype == DType::F16) {
+    for (float& v : t.x) v = std::clamp(v, -65504.0f, 65504.0f);
+  }
+  if (dtype != DType::F32) to_halves(dtype, t);
   t.codes.assign(g.rows * g.codes_stride, kUntouched);
   t.scales.assign(g.rows * g.params_stride, 0xFFFF);
   t.offsets.assign(g.rows * g.params_stride, 0xFFFF);
@@ -195,7 +200,7 @@ TEST_P(KernelsTest, OneWeightThatIsNotFiniteIsNoticedWhereverItIs) {
     const size_t row = random() % g.rows, group = random() % g.groups_per_row;
     t.x[row * g.x_stride + group * g.group_step + random() % g.group_size] =
         bad_values[random() % 3];
-    if (g.dtype == DType::BF16) to_bf16(t);
+    if (g.dtype != DType::F32) to_halves(g.dtype, t);
     EXPECT_FALSE(scan_groups(g, 4).finite);
     quantize_groups(g, {4, trial % 2 == 0});
     EXPECT_FALSE(std::isfinite(t.sums[row * g.sums_stride + group / kRunGroups].original_sq));

@@ -124,7 +124,7 @@ class GroupEncoder {
     constexpr size_t kWeights = 2 * kLanes;  // of a part
     for (size_t part = 0; part < kParts; ++part) {
       VF even, odd;
-      From::load_pairs(x + part * kWeights, even, odd);
+      load_pairs<From>(x + part * kWeights, even, odd);
       const VF even_code = rounded(even), odd_code = rounded(odd);
       VU even_bits = hn::BitCast(du, even_code), odd_bits = hn::BitCast(du, odd_code);
       const size_t rest = valid > part * kWeights ? valid - part * kWeights : 0;
@@ -294,8 +294,9 @@ HWY_INLINE Range quantize_from(const GroupTable& table, const Coding& coding) {
 
 template <int kBits>
 HWY_INLINE Range quantize_bits(const GroupTable& table, const Coding& coding) {
-  return table.dtype == DType::BF16 ? quantize_from<FromBF16, kBits>(table, coding)
-                                    : quantize_from<FromF32, kBits>(table, coding);
+  if (table.dtype == DType::BF16) return quantize_from<FromBF16, kBits>(table, coding);
+  if (table.dtype == DType::F16) return quantize_from<FromF16, kBits>(table, coding);
+  return quantize_from<FromF32, kBits>(table, coding);
 }
 
 Range QuantizeGroups(const GroupTable& table, const Coding& coding) {
@@ -319,8 +320,9 @@ HWY_INLINE Range scan_table(const GroupTable& table) {
 
 template <int kBits>
 HWY_INLINE Range scan_bits(const GroupTable& table) {
-  return table.dtype == DType::BF16 ? scan_table<FromBF16, kBits>(table)
-                                    : scan_table<FromF32, kBits>(table);
+  if (table.dtype == DType::BF16) return scan_table<FromBF16, kBits>(table);
+  if (table.dtype == DType::F16) return scan_table<FromF16, kBits>(table);
+  return scan_table<FromF32, kBits>(table);
 }
 
 Range ScanGroups(const GroupTable& table, int bits) {

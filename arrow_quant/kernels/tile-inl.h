@@ -139,7 +139,7 @@ struct RangeOfGroup {
   HWY_INLINE void add_stripe(const typename From::Element* x, RangeLanes& total) {
     for (size_t part = 0; part < kParts; ++part) {
       VF a, b;
-      From::load_two(x + part * 2 * kLanes, a, b);
+      load_two<From>(x + part * 2 * kLanes, a, b);
       lo[part] = hn::Min(hn::Min(a, b), lo[part]);
       hi[part] = hn::Max(hn::Max(a, b), hi[part]);
       if constexpr (kScan) {

@@ -36,8 +36,8 @@ inline const uint8_t* element_address(const RowChunk& chunk, size_t row, size_t 
 }
 
 inline bool is_in_place(const RowsView& view, ChunkTypes types) {
-  const bool taken =
-      view.dtype == DType::F32 || (view.dtype == DType::BF16 && types == ChunkTypes::Groups);
+  const bool is_half = view.dtype == DType::BF16 || view.dtype == DType::F16;
+  const bool taken = view.dtype == DType::F32 || (is_half && types == ChunkTypes::Groups);
   const auto element_bytes = static_cast<size_t>(bits_of(view.dtype)) / 8;
   return taken && reinterpret_cast<uintptr_t>(view.data) % element_bytes == 0;
 }
