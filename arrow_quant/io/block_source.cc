@@ -11,6 +11,7 @@
 
 #include "arrow_quant/core/error.h"
 #include "arrow_quant/core/float16.h"
+#include "arrow_quant/io/parquet_schema.h"
 #include "arrow_quant/io/quantized_block.h"
 
 namespace arrow_quant {
@@ -26,7 +27,7 @@ uint32_t get_u32_le(const uint8_t* bytes) {
 }
 
 parquet::ReaderProperties page_by_page() {
-  parquet::ReaderProperties properties;
+  parquet::ReaderProperties properties = part_reader_properties();
   properties.enable_buffered_stream();
   return properties;
 }

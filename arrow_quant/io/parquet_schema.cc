@@ -85,6 +85,7 @@ const std::shared_ptr<parquet::WriterProperties>& part_writer_properties() {
         ->disable_dictionary()
         ->disable_statistics()
         ->disable_write_page_index()
+        ->enable_page_checksum()
         ->set_size_statistics_level(parquet::SizeStatisticsLevel::None)
         ->encoding(parquet::Encoding::PLAIN)
         ->compression(parquet::Compression::UNCOMPRESSED);
@@ -93,6 +94,12 @@ const std::shared_ptr<parquet::WriterProperties>& part_writer_properties() {
     }
     return builder.build();
   }();
+  return properties;
+}
+
+parquet::ReaderProperties part_reader_properties() {
+  parquet::ReaderProperties properties;
+  properties.set_page_checksum_verification(true);
   return properties;
 }
 

@@ -11,8 +11,9 @@ constexpr int64_t max_part_overhead_bytes(int64_t metadata_bytes) {
   return 1400 + metadata_bytes;
 }
 
-// A row group: page headers and column metadata of 43 leaf columns, offsets of up to 2^40.
-inline constexpr int64_t kMaxRowGroupOverheadBytes = 2900;
+// A row group: page headers with checksums, and column metadata of 43 leaf columns, offsets of up to
+// 2^40.
+inline constexpr int64_t kMaxRowGroupOverheadBytes = 3070;
 
 // A row: the values of all small columns. text_bytes: of its layer name, modality, component and
 // reason for being kept.

@@ -23,6 +23,7 @@
 #include "arrow_quant/io/block_source.h"
 #include "arrow_quant/io/hash.h"
 #include "arrow_quant/io/parquet_guard.h"
+#include "arrow_quant/io/parquet_schema.h"
 #include "arrow_quant/io/part_format.h"
 #include "arrow_quant/io/part_rows.h"
 
@@ -152,7 +153,7 @@ struct PartReader::Impl {
 
 void PartReader::Impl::open() {
   const auto file = open_file(path);
-  const auto reader = parquet::ParquetFileReader::Open(file);
+  const auto reader = parquet::ParquetFileReader::Open(file, part_reader_properties());
   const auto file_metadata = reader->metadata();
   metadata = entries_of(*file_metadata);
   check_version(metadata, path);

@@ -158,7 +158,7 @@ std::unique_ptr<parquet::PageWriter> Columns::page_writer(
   return parquet::PageWriter::Open(
       sink_, properties.compression(path), chunks_[static_cast<size_t>(leaf)], -1, -1,
       arrow::default_memory_pool(), /*buffered_row_group=*/false, nullptr, nullptr,
-      /*page_write_checksum_enabled=*/false, nullptr, pages,
+      /*page_write_checksum_enabled=*/leaf != find_leaf(part_schema(), "data"), nullptr, pages,
       options ? *options : arrow::util::CodecOptions{});
 }
 
