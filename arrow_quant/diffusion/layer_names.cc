@@ -13,10 +13,12 @@ using NameList = std::string_view;
 // First and last projections, where they are modules of the model itself. The same names inside
 // blocks (attentions.0.proj_in, single_transformer_blocks.0.proj_out) are ordinary layers.
 constexpr NameList kFirst =
-    "init_conv preprocess_conv project_in input_proj input_layer img_in vid_in patchify_proj "
+    "init_conv preprocess_conv project_in input_proj input_projection input_layer img_in vid_in "
+    "patchify_proj "
     "init_x_linear image_projector continuous_inputs_projection";
 constexpr NameList kLast =
-    "final_conv postprocess_conv project_out out_proj output_proj final_proj vid_out final_norm "
+    "final_conv postprocess_conv project_out out_proj output_proj output_projection final_proj "
+    "vid_out final_norm "
     "final_linear output_layer out_layer out_block out output head clf spec_out modF mlm_layer "
     "ff_out embed_out to_logits cls proj_to_clip_embeddings";
 // The same for names that occur with more words around them: all_x_embedder, audio_proj_out.
@@ -33,12 +35,13 @@ constexpr NameList kEmbedderWords =
 // Those that are embedders only as modules of the model itself.
 constexpr NameList kTopEmbedders =
     "temb shared pooler text_proj global_proj add_time_condition cross_attention_proj encoder_proj "
-    "cond_seq_linear mlp_t5 t5_yproj clip_txt_pooled_mapper glyph_projector prior_projector "
+    "cond_seq_linear mlp_t5 t5_yproj clip_txt_pooled_mapper clip_txt_mapper clip_img_mapper "
+    "glyph_projector prior_projector "
     "llm_cond_proj";
 
 // Inside blocks only.
 constexpr NameList kTimeProjections =
-    "time_emb_proj time_emb emb_layers temb_proj mapper mapper_sca mapper_crp";
+    "time_emb_proj time_emb emb_layers temb_proj diffusion_projection mapper mapper_sca mapper_crp";
 constexpr NameList kShortcuts = "skip_connection conv_skip residual_conv res_conv";
 constexpr NameList kResamplers = "down_sample up_sample";
 constexpr NameList kModulations = "t_block cond_embeds_mapper";

@@ -44,6 +44,7 @@ struct TensorClue {
 };
 constexpr TensorClue kTensorClues[] = {
     {"preprocess_conv postprocess_conv", Modality::Audio, "Stable Audio"},
+    {"residual_layers.0.diffusion_projection", Modality::Audio, "DiffWave or DiffSinger"},
     {"mel_spec", Modality::Audio, "an audio model with a mel spectrogram"},
     {"input_embed.conv_pos_embed text_embed.text_embed", Modality::Audio, "F5-TTS"},
     {"txt_in.individual_token_refiner", Modality::Image, "HunyuanVideo, a video model"},
