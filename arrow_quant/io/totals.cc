@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <map>
 
 namespace arrow_quant {
@@ -52,7 +53,9 @@ Totals add_up(const std::vector<LayerReport>& layers, int64_t part_bytes) {
   totals.compression_ratio =
       ratio(static_cast<double>(totals.source_bytes), static_cast<double>(part_bytes), 0);
   totals.cosine_similarity = ratio(cosine_sum, static_cast<double>(measured), 1);
-  totals.sqnr_db = ratio(sqnr_sum, static_cast<double>(finite_sqnrs), 0);
+  // Over the layers that lost something, if there are any.
+  totals.sqnr_db = ratio(sqnr_sum, static_cast<double>(finite_sqnrs),
+                         measured > 0 ? std::numeric_limits<double>::infinity() : 0);
   return totals;
 }
 

@@ -10,7 +10,6 @@
 
 #include "arrow_quant/core/threads.h"
 #include "arrow_quant/io/hash.h"
-#include "arrow_quant/pipeline/non_finite.h"
 #include "arrow_quant/pipeline/width_probe.h"
 
 namespace arrow_quant {
@@ -196,14 +195,14 @@ std::string Measuring::record(const Running& running) {
   if (!task.width) {
     return "";
   }
-  const TensorInfo& tensor = *task.probe->tensor->info;
   LayerMeasure& layer = layers_[task.layer];
-  if (const auto& bad = running.probe.non_finite()) {
-    layer.non_finite = kept_for_non_finite(tensor, *bad);
+  layer.non_finite = running.probe.why_kept();
+  if (!layer.non_finite.empty()) {
     return "";
   }
   layer.widths[task.slot] = running.probe.measure();
-  return task.slot + 1 == layer.widths.size() ? tensor.name + " measured" : "";
+  const bool is_last = task.slot + 1 == layer.widths.size();
+  return is_last ? task.probe->tensor->info->name + " measured" : "";
 }
 
 }  // namespace

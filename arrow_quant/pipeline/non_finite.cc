@@ -1,5 +1,6 @@
 #include "arrow_quant/pipeline/non_finite.h"
 
+#include <cmath>
 #include <cstdio>
 
 #include "arrow_quant/core/error.h"
@@ -8,6 +9,7 @@ namespace arrow_quant {
 namespace {
 
 std::string format_value(double value) {
+  if (std::isnan(value)) return "nan";  // printf would write its sign
   char text[32];
   std::snprintf(text, sizeof text, "%.6g", value);
   return text;
@@ -44,6 +46,12 @@ std::string non_finite_text(const std::vector<int64_t>& shape, const RangeStats:
 
 std::string kept_for_non_finite(const TensorInfo& tensor, const RangeStats::NonFinite& bad) {
   return "holds " + non_finite_text(tensor.shape, bad);
+}
+
+std::string kept_for_range(const RangeStats& range) {
+  if (range.abs_max <= kLargestQuantized) return "";
+  return "holds weights up to " + format_value(range.abs_max) + ": beyond " +
+         format_value(kLargestQuantized) + " codes could be restored as infinity";
 }
 
 }  // namespace arrow_quant

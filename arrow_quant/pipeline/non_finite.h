@@ -20,4 +20,7 @@ std::string non_finite_text(const std::vector<int64_t>& shape, const RangeStats:
 // Why its tensor is kept, where the caller wants that.
 std::string kept_for_non_finite(const TensorInfo& tensor, const RangeStats::NonFinite& bad);
 
+// Why a tensor is kept whose finite weights are beyond kLargestQuantized; empty if they are not.
+std::string kept_for_range(const RangeStats& range);
+
 }  // namespace arrow_quant

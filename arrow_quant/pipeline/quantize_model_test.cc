@@ -285,6 +285,20 @@ TEST_F(QuantizeModel, WeightsBeyondTheReachOfHalfPrecisionKeepTheirQuality) {
   }
 }
 
+TEST_F(QuantizeModel, WeightsThatCodesCouldRestoreAsInfinityAreKept) {
+  std::vector<float> values = gaussian(64 * 256, 9, 1e30f);
+  values[300] = -3.4028e38f;
+  write_safetensors(input(), {f32_tensor("fc.weight", {64, 256}, values)});
+  QuantizationResult result = quantize("out");
+  EXPECT_EQ(result.layers[0].quant_type, "none");
+  EXPECT_THAT(result.layers[0].reason, HasSubstr("3.4028e+38"));
+
+  values[300] = -1.7e38f;
+  write_safetensors(input(), {f32_tensor("fc.weight", {64, 256}, values)});
+  result = quantize("codes");
+  EXPECT_EQ(result.layers[0].quant_type, "int4");
+}
+
 TEST_F(QuantizeModel, ATensorOfSeveralBlocksIsTheSameAsItsRows) {
   // 8192 × 16384 codes of 8 bits are two blocks of 64 MiB. Only some rows hold weights, so the
   // file is sparse.
@@ -409,6 +423,36 @@ TEST_F(QuantizeModel, ValidationReportsMissingExtraAndReshapedTensors) {
   EXPECT_THAT(problems["renamed.weight"], HasSubstr("missing"));
   EXPECT_THAT(problems["blocks.0.mlp.fc1.weight"], HasSubstr("[333, 300]"));
   EXPECT_THAT(problems["position_ids"], HasSubstr("differ"));
+}
+
+TEST_F(QuantizeModel, ValidationFailsWhereAnyLayersCosineIsNotANumber) {
+  std::vector<TestTensor> tensors;
+  for (const char* name : {"a.weight", "b.weight", "c.weight"}) {
+    tensors.push_back(f32_tensor(name, {64, 256}, gaussian(64 * 256, 9)));
+  }
+  write_safetensors(input(), tensors);
+  config.min_accuracy = 0;
+  quantize("out");
+  for (size_t bad = 0; bad < tensors.size(); ++bad) {
+    std::vector<TestTensor> other = tensors;
+    std::vector<float> values = gaussian(64 * 256, 9);
+    values[70] = std::numeric_limits<float>::quiet_NaN();
+    other[bad].bytes = bytes_of(values);
+    write_safetensors(dir / "other.safetensors", other);
+    const ValidationResult found =
+        validate_model(dir / "other.safetensors", dir / "out", config, {});
+    EXPECT_FALSE(found.passed) << bad;
+    EXPECT_EQ(found.worst_layer, other[bad].name);
+    EXPECT_TRUE(std::isnan(found.worst_cosine_similarity));
+  }
+}
+
+TEST_F(QuantizeModel, WhatLosesNothingHasAnInfiniteRatioOfSignalToNoise) {
+  write_safetensors(input(),
+                    {f32_tensor("fc.weight", {64, 256}, std::vector<float>(64 * 256, 0.5f))});
+  EXPECT_EQ(quantize("out").sqnr_db, std::numeric_limits<double>::infinity());
+  EXPECT_EQ(validate_model(input(), dir / "out", config, {}).sqnr_db,
+            std::numeric_limits<double>::infinity());
 }
 
 TEST_F(QuantizeModel, AQuantizedModelCanBeTheOriginalOfAValidation) {

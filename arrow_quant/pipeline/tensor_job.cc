@@ -277,6 +277,10 @@ bool TensorJob::begin_again(const RangeStats& range) {
     begin_kept(kept_for_non_finite(*tensor_.info, *range.non_finite));
     return true;
   }
+  if (const std::string reason = kept_for_range(range); !reason.empty()) {
+    begin_kept(reason);
+    return true;
+  }
   if (const float scale = choose_tensor_scale(range); scale != tensor_scale_) {
     tensor_scale_ = scale;
     begin_pass();

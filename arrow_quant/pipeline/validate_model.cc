@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <map>
 #include <mutex>
 
@@ -160,6 +161,11 @@ class Comparison {
   const CancelToken* cancel_;
 };
 
+// NaN, that of an original that is not finite, is worse than any number.
+bool is_worse(double cosine, double than) {
+  return !std::isnan(than) && !(cosine >= than);
+}
+
 void summarize(ValidationResult& result) {
   double cosine_sum = 0, sqnr_sum = 0;
   int64_t finite = 0;
@@ -170,7 +176,8 @@ void summarize(ValidationResult& result) {
       sqnr_sum += layer.sqnr_db;
       ++finite;
     }
-    if (result.worst_layer.empty() || layer.cosine_similarity < result.worst_cosine_similarity) {
+    if (result.worst_layer.empty() ||
+        is_worse(layer.cosine_similarity, result.worst_cosine_similarity)) {
       result.worst_cosine_similarity = layer.cosine_similarity;
       result.worst_layer = layer.name;
     }
@@ -178,8 +185,11 @@ void summarize(ValidationResult& result) {
   if (!result.layers.empty()) {
     result.cosine_similarity = cosine_sum / static_cast<double>(result.layers.size());
   }
-  result.sqnr_db = finite > 0 ? sqnr_sum / static_cast<double>(finite) : 0;
-  // NaN (an original that is not finite) must not pass.
+  // Over the layers that lost something, if there are any.
+  result.sqnr_db = finite > 0              ? sqnr_sum / static_cast<double>(finite)
+                   : result.layers.empty() ? 0
+                                           : std::numeric_limits<double>::infinity();
+  // NaN is no less than any number, and does not pass.
   result.passed =
       result.mismatches.empty() && result.worst_cosine_similarity >= result.min_accuracy;
 }

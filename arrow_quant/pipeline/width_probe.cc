@@ -114,6 +114,11 @@ bool WidthProbe::conclude() {
   return false;
 }
 
+std::string WidthProbe::why_kept() const {
+  return range_.non_finite ? kept_for_non_finite(*layer_.tensor->info, *range_.non_finite)
+                           : kept_for_range(range_);
+}
+
 WidthMeasure WidthProbe::measure() const {
   ErrorStats total;
   for (const ErrorStats& error : errors_) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "arrow_quant/config/config.h"
@@ -34,8 +35,8 @@ class WidthProbe {
 
   // After a conclude() that returned false.
   WidthMeasure measure() const;
-  // Set if the layer holds such a weight: then there is no measure.
-  const std::optional<RangeStats::NonFinite>& non_finite() const { return range_.non_finite; }
+  // Why the layer can only be kept: then there is no measure. Empty if it can be quantized.
+  std::string why_kept() const;
   // Of each chunk's bytes, if hashed.
   const std::vector<uint64_t>& chunk_hashes() const { return hashes_; }
 

@@ -104,6 +104,10 @@ void quantize_rows(const RowsView& source, const QuantizeSpec& spec, float tenso
 RangeStats scan_rows(const RowsView& source, BitWidth width, size_t group_size,
                      QuantizeScratch& scratch);
 
+// Rounding to fp16 may move a group's ends outward by a thousandth and a search by a step: beyond
+// this, what is restored could be infinite, and a weight should be kept.
+inline constexpr float kLargestQuantized = 0x1p127f;
+
 // 1 if fp16 holds every group's parameters as normal numbers with room for the search, else the
 // power of two that puts abs_max just below fp16's largest values. A pure function of the range.
 float choose_tensor_scale(const RangeStats& range);
