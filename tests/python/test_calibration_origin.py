@@ -16,7 +16,7 @@ from tiny import write_safetensors
 WIDTH = 128
 
 
-class OneTransformer2DModel(torch.nn.Module):
+class OneTransformer2DModel(torch.nn.Module):  # type: ignore[misc]
     """Two layers, which two classes have by the same names."""
 
     def __init__(self, config: Any = None) -> None:

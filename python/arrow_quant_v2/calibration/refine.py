@@ -34,9 +34,8 @@ def refine(
     The model and its quantized twin run side by side. In the order of the forward pass each
     quantized layer gets what its output lacks on average, so that the layers after it are judged by
     inputs as they will be. What was found is kept as one correction for all times, or one per group
-    of timesteps, if the predictions on n held-out trajectories gain 0.5 % + 20 % / n², and more
-    than twice the standard error; more groups only if they gain that much again. All corrections
-    take at most 0.1 bit per weight together.
+    of timesteps, if the error of predictions on held-out trajectories falls by 1 %; more groups
+    only if it falls by that much again. All corrections take at most 0.1 bit per weight together.
 
     Parameters
     ----------

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-LEAST_GAIN = 0.005  # of the error, for a step to be taken
-GAIN_OF_ONE = 0.2  # beyond it, where there is one trajectory; over n² where there are n
+LEAST_GAIN = 0.01  # of the error, for a step to be taken
+# Beyond it, to be sure of one trajectory; over n² where there are n.
+GAIN_OF_ONE = 0.2
 
 
 @dataclass(frozen=True)
@@ -38,23 +39,39 @@ class Judgement:
         return float(ratios.std(ddof=1) / np.sqrt(len(ratios))) if len(ratios) > 1 else math.inf
 
     def is_better_than(self, other: Judgement) -> bool:
-        """Return whether it is surely lower, as far as n trajectories can tell.
+        """Return whether it is lower by 1 %.
 
-        By 0.5 % + 20 % / n², and by more than twice the standard error over trajectories; more
-        where they are few, in the manner of Student's t. The steps of a trajectory err alike, and
-        do not count one by one.
+        To ask for certainty costs more than it saves where a wrong yes is as bad as a wrong no. In
+        40 calibrations of four small models (digits, text, a UNet, an SD3; W2, W4 and W4A4; 4 to
+        32 trajectories, one in four held out) the errors on 16 to 32 other trajectories fell, in
+        the geometric mean, by 2.7 % where transforms of inputs were left out by this rule, of 3.8 %
+        in hindsight, and none rose; by 2.3 % of 3.2 % where biases were corrected by it, and one
+        rose by 3.7 %. By `is_surely_better_than` it was 0.2 % and 0.9 %.
         """
         if not math.isfinite(self.error) or not math.isfinite(other.error):
             return math.isfinite(self.error) and math.isinf(other.error)
-        gains = -self._log_ratios(other)
-        if len(gains) == 0:
+        return self.error < other.error * (1 - LEAST_GAIN)
+
+    def is_surely_better_than(self, other: Judgement) -> bool:
+        """Return whether it is lower, and not by chance, as far as n trajectories can tell.
+
+        By 1 % + 20 % / n², and by more than twice the standard error over trajectories; more where
+        they are few, in the manner of Student's t. The steps of a trajectory err alike, and do not
+        count one by one.
+
+        For leaving out what is known to help: without compensation the errors of 15 calibrations
+        rose by 6 % to 660 %, but for one that fell by 1 %; `is_better_than` would have left it out
+        of three with inputs of 4 bits, whose errors then rose by 6 %, 13 % and 19 %.
+        """
+        if not self.is_better_than(other):
             return False
-        least = LEAST_GAIN + GAIN_OF_ONE / len(gains) ** 2
-        if self.error >= other.error * (1 - least):
-            return False
-        if len(gains) == 1:
+        if math.isinf(other.error):
             return True
-        return bool(gains.mean() > (2 + 6 / (len(gains) - 1)) * self.uncertainty(other))
+        gains = -self._log_ratios(other)
+        n = len(gains)
+        if n == 0 or self.error >= other.error * (1 - LEAST_GAIN - GAIN_OF_ONE / n**2):
+            return False
+        return n == 1 or bool(gains.mean() > (2 + 6 / (n - 1)) * self.uncertainty(other))
 
     def _log_ratios(self, other: Judgement) -> NDArray[np.float64]:
         """Return ln(own / other's) of each trajectory; empty where there are none."""

@@ -212,7 +212,7 @@ class Refinement:
     def _why_none(self, before: float) -> str:
         least = min(tried["error_after"] for tried in self._tried)
         return (
-            f"no correction lowers the held-out error surely, and by {LEAST_GAIN:.1%}: it is "
+            f"no correction lowers the held-out error by {LEAST_GAIN:.0%}: it is "
             f"{before:.4g} without, and {least:.4g} with the best of {len(self._tried)}"
         )
 
