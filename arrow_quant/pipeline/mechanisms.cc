@@ -95,7 +95,7 @@ void settle(Mechanism& mechanism, bool applied, const char* why_not) {
 }
 
 bool has_groups(const LayerReport& layer) {
-  return layer.extras.act_groups > 1 || layer.extras.act_mode == "static";
+  return layer.extras.act_groups > 1;
 }
 
 bool had_phases(const LayerReport& layer) {

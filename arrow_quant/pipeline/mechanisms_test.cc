@@ -125,6 +125,7 @@ TEST(Mechanisms, OnlyFinishedLayersTellWhetherParametersDependOnTime) {
   begun.time_aware = begun.thermodynamic = {true, false, ""};
   LayerReport layer;
   layer.extras.act_groups = 1;
+  layer.extras.act_mode = "static";
   Mechanisms without = begun;
   complete(without, config, {layer});
   EXPECT_FALSE(without.time_aware.applied || without.thermodynamic.applied);
