@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string_view>
 
 #include "arrow_quant/core/error.h"
@@ -17,6 +18,7 @@ using nlohmann::json;
 constexpr uint64_t kMaxJsonBytes = 100'000'000;
 // Parsing needs no stack for nesting, but writing such a value again does.
 constexpr int kMaxDepth = 128;
+constexpr const char* kRemedy = "; correct it or fetch it again";
 
 [[noreturn]] void fail(const fs::path& path, const std::string& problem) {
   throw Error(ErrorCode::InvalidModel, path.string() + ": " + problem);
@@ -33,28 +35,60 @@ std::string read_text(const fs::path& path) {
   return text;
 }
 
-json parse_object(const fs::path& path, const std::string& text) {
+enum class SameKeys { LastCounts, Refused };
+
+// The parser's callback: stops at values nested too deeply and, where refused, at keys that an
+// object holds twice, of which the parser would keep the last.
+class ParseGuard {
+ public:
+  ParseGuard(const fs::path& path, SameKeys same_keys) : path_(path), same_keys_(same_keys) {}
+
+  bool operator()(int depth, json::parse_event_t event, const json& value) {
+    if (depth > kMaxDepth) {
+      fail(path_, "nested more than " + std::to_string(kMaxDepth) + " levels deep" + kRemedy);
+    }
+    if (same_keys_ == SameKeys::Refused) {
+      check_key(event, value);
+    }
+    return true;
+  }
+
+ private:
+  void check_key(json::parse_event_t event, const json& value) {
+    if (event == json::parse_event_t::object_start) {
+      keys_.emplace_back();
+    } else if (event == json::parse_event_t::object_end) {
+      keys_.pop_back();
+    } else if (event == json::parse_event_t::key &&
+               !keys_.back().insert(value.get<std::string>()).second) {
+      fail(path_, "the key " + quote(value.get<std::string>()) + " stands twice" + kRemedy);
+    }
+  }
+
+  const fs::path& path_;
+  SameKeys same_keys_;
+  std::vector<std::set<std::string>> keys_;  // of the objects that are open
+};
+
+json parse_object(const fs::path& path, const std::string& text,
+                  SameKeys same_keys = SameKeys::LastCounts) {
   // The parser takes a NUL for the end of its input, whatever follows.
   if (const size_t nul = text.find('\0'); nul != std::string::npos) {
     fail(path, "not valid JSON: byte " + std::to_string(nul) + " is 0; fetch the file again");
   }
   json value;
   try {
-    value = json::parse(text, [&](int depth, json::parse_event_t, const json&) {
-      if (depth > kMaxDepth) {
-        fail(path, "nested more than " + std::to_string(kMaxDepth) + " levels deep");
-      }
-      return true;
-    });
+    value = json::parse(text, ParseGuard(path, same_keys));
   } catch (const json::exception& error) {
     const std::string_view what = error.what();  // "[json.exception.…] parse error at …: problem"
     const size_t start = what.find("] ");
     fail(path, "not valid JSON: " +
                    printable(start == std::string_view::npos ? what : what.substr(start + 2)) +
-                   "; correct it or fetch it again");
+                   kRemedy);
   }
   if (!value.is_object()) {
-    fail(path, "a JSON object is expected, this is of type " + std::string(value.type_name()));
+    fail(path,
+         "a JSON object is expected, this is of type " + std::string(value.type_name()) + kRemedy);
   }
   return value;
 }
@@ -103,16 +137,19 @@ ModelConfig read_model_config(const fs::path& path) {
 }
 
 std::map<std::string, std::string> read_weight_map(const fs::path& path) {
-  const json object = parse_object(path, read_text(path));
+  const json object = parse_object(path, read_text(path), SameKeys::Refused);
   const auto weight_map = object.find("weight_map");
   if (weight_map == object.end() || !weight_map->is_object()) {
-    fail(path, "\"weight_map\" is missing or not an object; it maps each tensor to its file");
+    fail(path,
+         "\"weight_map\" is missing or not an object; it maps each tensor to its file: fetch the "
+         "index again, or remove it");
   }
   std::map<std::string, std::string> result;
   for (const auto& [tensor, file] : weight_map->items()) {
     if (!file.is_string()) {
       fail(path, "the file of tensor " + quote(tensor) + " is of type " +
-                     std::string(file.type_name()) + "; a string is expected");
+                     std::string(file.type_name()) +
+                     "; a string is expected: fetch the index again");
     }
     const std::string name = file.get<std::string>();
     if (!is_plain_file_name(name) || !name.ends_with(".safetensors")) {
@@ -122,7 +159,9 @@ std::map<std::string, std::string> read_weight_map(const fs::path& path) {
     result.emplace(tensor, name);
   }
   if (result.empty()) {
-    fail(path, "\"weight_map\" is empty; it maps each tensor to its file");
+    fail(path,
+         "\"weight_map\" is empty; it maps each tensor to its file: fetch the index again, or "
+         "remove it");
   }
   return result;
 }

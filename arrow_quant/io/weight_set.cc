@@ -5,6 +5,7 @@
 #include <set>
 #include <string_view>
 #include <system_error>
+#include <tuple>
 #include <unordered_map>
 #include <utility>
 
@@ -181,24 +182,63 @@ void check_complete(const fs::path& directory, const Candidate& candidate) {
   }
 }
 
+// The shards of the names that the index uses are all named, and so is each that stands beside it.
+void check_index_names_all(const fs::path& index, const Candidate& candidate,
+                           const std::set<std::string>& files) {
+  std::vector<std::string> beside;
+  for (const auto& [place, file] : candidate.shards) {
+    if (files.count(file) == 0) {
+      beside.push_back(file);
+    }
+  }
+  if (!beside.empty()) {
+    fail(index, "does not name " + list(beside) + ", which " +
+                    (beside.size() == 1 ? "stands" : "stand") +
+                    " beside it; fetch the index again, or remove what is not part of the model");
+  }
+  using Set = std::tuple<std::string, std::string, int>;
+  std::map<Set, std::set<int>> named;
+  for (const std::string& file : files) {
+    if (const auto name = parse_weight_file_name(file); name && name->num_shards != 0) {
+      named[{name->base, name->variant, name->num_shards}].insert(name->shard);
+    }
+  }
+  for (const auto& [set, shards] : named) {
+    const auto& [base, variant, num_shards] = set;
+    if (shards.size() != static_cast<size_t>(num_shards)) {
+      fail(index, "names " + std::to_string(shards.size()) + " of the " +
+                      std::to_string(num_shards) + " shards of " + printable(base) +
+                      (variant.empty() ? "" : "." + variant) +
+                      "; fetch the index and the shards again");
+    }
+  }
+}
+
+WeightSet indexed_set(const fs::path& directory, const Candidate& candidate) {
+  WeightSet set;
+  set.index = candidate.index;
+  const fs::path index = directory / candidate.index;
+  set.weight_map = read_weight_map(index);
+  std::set<std::string> files;
+  for (const auto& [tensor, file] : set.weight_map) {
+    files.insert(file);
+  }
+  set.files.assign(files.begin(), files.end());
+  check_index_names_all(index, candidate, files);
+  std::erase_if(files, [&](const std::string& file) {
+    std::error_code ignored;
+    return fs::is_regular_file(directory / file, ignored);
+  });
+  if (!files.empty()) {
+    fail(index, "names files that are not there: " + list(files) + "; fetch them");
+  }
+  return set;
+}
+
 WeightSet complete_set(const fs::path& directory, const Candidate& candidate) {
   WeightSet set;
   if (!candidate.index.empty()) {
-    set.index = candidate.index;
-    set.weight_map = read_weight_map(directory / candidate.index);
-    std::set<std::string> files;
-    for (const auto& [tensor, file] : set.weight_map) {
-      files.insert(file);
-    }
-    set.files.assign(files.begin(), files.end());
-    std::erase_if(files, [&](const std::string& file) {
-      std::error_code ignored;
-      return fs::is_regular_file(directory / file, ignored);
-    });
-    if (!files.empty()) {
-      fail(directory / candidate.index,
-           "names files that are not there: " + list(files) + "; fetch them");
-    }
+    set = indexed_set(directory, candidate);
   } else if (candidate.shards.empty()) {
     set.files = {candidate.whole};
   } else {

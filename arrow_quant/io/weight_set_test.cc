@@ -119,8 +119,9 @@ TEST(WeightSet, IsChosenByName) {
        {"model.safetensors.index.fp16.json", "x.safetensors", "y.safetensors", "model.safetensors"},
        "fp16",
        {"x.safetensors", "y.safetensors"}},
-      {"shards of another set beside an index",
-       {"model.safetensors.index.json", "x.safetensors", "y.safetensors", shards[0]},
+      {"shards of other weights beside an index",
+       {"model.safetensors.index.json", "x.safetensors", "y.safetensors",
+        "other-00001-of-00002.safetensors", fp16_shards[0]},
        {},
        {"x.safetensors", "y.safetensors"}},
       {"nine digits are no shards, but a name",
@@ -227,6 +228,13 @@ TEST(WeightSet, SaysWhyNoneCanBeChosen) {
        {},
        ErrorCode::InvalidModel,
        "names files that are not there: y.safetensors; fetch them"},
+      {"a shard that the index does not name",
+       {"model.safetensors.index.json", "x.safetensors", "y.safetensors",
+        "model-00002-of-00003.safetensors"},
+       {},
+       ErrorCode::InvalidModel,
+       "model.safetensors.index.json: does not name model-00002-of-00003.safetensors, which "
+       "stands beside it; fetch the index again"},
   };
   for (const auto& c : cases) {
     SCOPED_TRACE(c.what);
@@ -238,6 +246,32 @@ TEST(WeightSet, SaysWhyNoneCanBeChosen) {
     if (error) {
       EXPECT_EQ(error->code(), c.code);
       EXPECT_THAT(error->what(), HasSubstr(c.message));
+    }
+  }
+}
+
+TEST(WeightSet, HasAllShardsOfTheNamesThatItsIndexUses) {
+  const char* shards[] = {"w-1-of-3.safetensors", "w-2-of-3.safetensors", "w-3-of-3.safetensors"};
+  const TempDir dir;
+  dir.write(shards[0], safetensors_with({"a"}));
+  dir.write(shards[2], safetensors_with({"c"}));
+  const std::string problem = "names 2 of the 3 shards of w; fetch the index and the shards again";
+  for (const bool there : {false, true}) {
+    SCOPED_TRACE(there);
+    if (there) {
+      dir.write(shards[1], safetensors_with({"b"}));
+    }
+    for (const char* index : {"w.safetensors.index.json", "model.safetensors.index.json"}) {
+      SCOPED_TRACE(index);
+      dir.write(index, index_of({{"a", shards[0]}, {"c", shards[2]}}));
+      const auto error = error_of([&] { find_weight_set(dir.path(), {}); });
+      if (error) {
+        EXPECT_EQ(error->code(), ErrorCode::InvalidModel);
+        EXPECT_THAT(error->what(),
+                    HasSubstr(there && index[0] == 'w' ? "does not name w-2-of-3.safetensors, which"
+                                                       : problem));
+      }
+      std::filesystem::remove(dir / index);
     }
   }
 }
@@ -289,7 +323,13 @@ TEST(WeightSet, RefusesFilesThatContradictEachOther) {
       {"a number for a file", R"({"weight_map":{"a":1}})", "the file of tensor \"a\" is of type"},
       {"an empty map", R"({"weight_map":{}})", "\"weight_map\" is empty"},
       {"no map", "{}", "\"weight_map\" is missing"},
-      {"a list", "[]", "a JSON object is expected, this is of type array"},
+      {"a tensor in two places",
+       index_of({{"a", "x.safetensors"}, {"b", "x.safetensors"}, {"b", "y.safetensors"}}),
+       "model.safetensors.index.json: the key \"b\" stands twice; correct it or fetch it again"},
+      {"two maps", R"({"weight_map":{"a":"y.safetensors"},"weight_map":{"a":"x.safetensors"}})",
+       "the key \"weight_map\" stands twice"},
+      {"a list", "[]",
+       "a JSON object is expected, this is of type array; correct it or fetch it again"},
       {"half a file", R"({"weight_map":{"a":)", "not valid JSON: parse error at line 1, column"},
       {"a NUL", std::string("{}\0", 3), "byte 2 is 0"},
       {"deep nesting", R"({"weight_map":)" + std::string(100'000, '['),
