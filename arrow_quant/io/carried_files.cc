@@ -52,19 +52,28 @@ class Walk {
 
  private:
   void visit_entry(const fs::directory_entry& entry, const fs::path& path, bool in_quantized);
+  void visit_dangling(const fs::path& path, bool in_quantized);
   void visit_subdirectory(const fs::directory_entry& entry, const fs::path& path,
                           bool in_quantized);
   void visit_file(const fs::path& path, bool in_quantized);
   void skip(const fs::path& path, const char* reason) { model_.skipped.push_back({path, reason}); }
-  // Whether the link at `path` leads to a directory below the root, and not back to one that is
-  // being walked.
-  bool may_follow(const fs::path& path) const;
+  // What a model that is whole would have.
+  void skip_with_warning(const fs::path& path, const char* reason, const char* remedy);
+  // Why the link at `path` to a directory is not followed; null if it is.
+  const char* why_not_followed(const fs::path& path) const;
+  bool is_component(const fs::path& path) const;
 
   ModelDir& model_;
   std::set<fs::path> component_dirs_;
   std::set<fs::path> quantized_;   // the shards; all paths are relative to the root
   std::vector<fs::path> parents_;  // canonical paths of the directories being walked
+  size_t component_root_ = 0;      // which of them a component that is a link leads to; 0: none
 };
+
+bool is_inside(const fs::path& path, const fs::path& directory) {
+  return std::mismatch(directory.begin(), directory.end(), path.begin(), path.end()).first ==
+         directory.end();
+}
 
 void Walk::visit_directory(const fs::path& dir, bool in_quantized) {
   const fs::path full = model_.root / dir;
@@ -92,7 +101,7 @@ void Walk::visit_entry(const fs::directory_entry& entry, const fs::path& path, b
   std::error_code error;
   const fs::file_type type = entry.status(error).type();  // of what a link leads to
   if (type == fs::file_type::not_found) {
-    skip(path, "a link to a file that is not there");
+    visit_dangling(path, in_quantized);
   } else if (error) {
     throw_io_error("read the kind of", entry.path(), error.value());
   } else if (type == fs::file_type::directory) {
@@ -100,7 +109,16 @@ void Walk::visit_entry(const fs::directory_entry& entry, const fs::path& path, b
   } else if (type == fs::file_type::regular) {
     visit_file(path, in_quantized);
   } else {
-    skip(path, "not a regular file");
+    skip_with_warning(path, "not a regular file", "remove it, or replace it by a file");
+  }
+}
+
+void Walk::visit_dangling(const fs::path& path, bool in_quantized) {
+  constexpr const char* kReason = "a link to what is not there";
+  if (in_quantized && is_weights_file(path)) {
+    skip(path, kReason);
+  } else {
+    skip_with_warning(path, kReason, "fetch it");
   }
 }
 
@@ -109,21 +127,41 @@ void Walk::visit_subdirectory(const fs::directory_entry& entry, const fs::path& 
   std::error_code error;
   if (contains(kToolDirectories, path.filename().string())) {
     skip(path, "the directory of a tool, not part of the model");
-  } else if (entry.is_symlink(error) && !may_follow(path)) {
-    skip(path, "a link to a directory outside the model, or to one that contains the link");
+    return;
+  }
+  const bool linked = entry.is_symlink(error);
+  if (const char* reason = linked ? why_not_followed(path) : nullptr) {
+    skip_with_warning(path, reason, "put its files where the link is if the model needs them");
+    return;
+  }
+  if (linked && is_component(path)) {
+    component_root_ = parents_.size();
+    visit_directory(path, in_quantized);
+    component_root_ = 0;
   } else {
     visit_directory(path, in_quantized);
   }
 }
 
-bool Walk::may_follow(const fs::path& path) const {
+void Walk::skip_with_warning(const fs::path& path, const char* reason, const char* remedy) {
+  skip(path, reason);
+  model_.warnings.push_back(path.string() + " is not copied: " + reason + "; " + remedy);
+}
+
+bool Walk::is_component(const fs::path& path) const {
+  return !path.has_parent_path() && contains(model_.entries, path.string());
+}
+
+const char* Walk::why_not_followed(const fs::path& path) const {
   std::error_code error;
   const fs::path target = fs::canonical(model_.root / path, error);
-  const fs::path& root = parents_.front();
-  return !error &&
-         std::mismatch(root.begin(), root.end(), target.begin(), target.end()).first ==
-             root.end() &&
-         std::find(parents_.begin(), parents_.end(), target) == parents_.end();
+  const auto leads_around = [&](const fs::path& parent) { return is_inside(parent, target); };
+  if (error || std::any_of(parents_.begin(), parents_.end(), leads_around)) {
+    return "a link to a directory that contains the link";
+  }
+  const bool inside = is_inside(target, parents_.front()) ||
+                      (component_root_ != 0 && is_inside(target, parents_[component_root_]));
+  return inside || is_component(path) ? nullptr : "a link to a directory outside the model";
 }
 
 void Walk::visit_file(const fs::path& path, bool in_quantized) {
@@ -165,6 +203,7 @@ void list_carried_files(ModelDir& model) {
   std::sort(model.copied.begin(), model.copied.end());
   std::sort(model.skipped.begin(), model.skipped.end(),
             [](const SkippedFile& a, const SkippedFile& b) { return a.path < b.path; });
+  std::sort(model.warnings.begin(), model.warnings.end());
 }
 
 }  // namespace arrow_quant

@@ -12,8 +12,10 @@ namespace arrow_quant {
 // A file in which some framework stores weights, by its name: pickles, other formats, indexes.
 bool is_weights_file(const std::filesystem::path& path);
 
-// Fills model.copied and model.skipped, both sorted, from the tree below model.root.
-// Pre: model.components is final. Throws: Error(Io).
+// Fills model.copied and model.skipped, both sorted, from the tree below model.root, and warns of
+// what should be copied and cannot be. Links to files are followed anywhere; links to directories
+// within the model, and, where they are components of a pipeline, to directories elsewhere.
+// Pre: model.components and model.entries are final. Throws: Error(Io).
 void list_carried_files(ModelDir& model);
 
 }  // namespace arrow_quant

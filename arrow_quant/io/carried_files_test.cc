@@ -97,6 +97,43 @@ TEST(CarriedFiles, FollowsLinksAsADownloadCacheMakesThem) {
               ElementsAre(".gitattributes", "extra/file.txt", "inside/file.txt", "tokenizer.json"));
   EXPECT_THAT(skipped(model), ElementsAre(".cache", ".git", "dangling.json", "extra/cycle",
                                           "inside/cycle", "outside", "pipe"));
+  EXPECT_EQ(model.warnings.size(), 5u);  // of all but the tools' directories
+}
+
+TEST(CarriedFiles, OfAPipelineAreThoseOfComponentsThatAreLinks) {
+  const TempDir dir;
+  const fs::path root = dir / "p";
+  dir.write("p/model_index.json", R"({"transformer":["diffusers","DiTTransformer2DModel"],)"
+                                  R"("vae":["diffusers","AutoencoderKL"],)"
+                                  R"("around":["diffusers","X"],"gone":["diffusers","X"]})");
+  dir.write("shared/transformer/model.safetensors", safetensors_with({"a"}));
+  dir.write("shared/transformer/config.json", "{}");
+  dir.write("shared/transformer/notes.txt", "");
+  dir.write("shared/vae/config.json", "{}");
+  dir.write("shared/vae/model.safetensors", safetensors_with({"v"}));
+  dir.write("shared/vae/sub/x.json", "{}");
+  dir.write("other/secret.txt", "");
+  for (const char* name : {"transformer", "vae"}) {
+    fs::create_directory_symlink(fs::path("../shared") / name, root / name);
+  }
+  fs::create_directory_symlink("../other", root / "other");  // no component
+  fs::create_directory_symlink("../..", dir / "shared/vae/around");
+  fs::create_directory_symlink(".", dir / "shared/vae/itself");
+  fs::create_directory_symlink("sub", dir / "shared/vae/inside");
+  fs::create_directory_symlink("../../other", dir / "shared/vae/outside");
+  fs::create_directory_symlink("..", root / "around");
+  fs::create_directory_symlink("../nowhere", root / "gone");
+  const ModelDir model = open_model_dir(root, {});
+  EXPECT_THAT(copied(model),
+              ElementsAre("model_index.json", "transformer/notes.txt", "vae/config.json",
+                          "vae/inside/x.json", "vae/model.safetensors", "vae/sub/x.json"));
+  EXPECT_THAT(skipped(model),
+              ElementsAre("around", "gone", "other", "vae/around", "vae/itself", "vae/outside"));
+  ASSERT_EQ(model.warnings.size(), 6u);
+  EXPECT_EQ(model.warnings[0],
+            "around is not copied: a link to a directory that contains the link; put its files "
+            "where the link is if the model needs them");
+  EXPECT_EQ(model.warnings[1], "gone is not copied: a link to what is not there; fetch it");
 }
 
 }  // namespace

@@ -206,6 +206,11 @@ std::vector<PipelineEntry> choose_components(const fs::path& root, const Pipelin
       chosen.push_back(entry);
     }
   }
+  if (chosen.empty() && existing.empty()) {
+    not_found(root,
+              "none of the components that model_index.json names has weights in .safetensors "
+              "files; fetch the model again, or convert its weights");
+  }
   if (chosen.empty()) {
     not_found(root,
               "none of the pipeline's components is known as a denoiser; set components to "
@@ -221,6 +226,9 @@ ModelDir open_pipeline(const fs::path& root, const ModelDirOptions& options) {
   model.root = root;
   model.layout = ModelLayout::DiffusersPipeline;
   model.pipeline_class = index.class_name;
+  for (const PipelineEntry& entry : index.entries) {
+    model.entries.push_back(entry.name);
+  }
   for (const PipelineEntry& entry : choose_components(root, index, options)) {
     if (!is_folder(root / entry.name)) {
       throw Error(ErrorCode::InvalidModel, (root / "model_index.json").string() +
@@ -240,6 +248,10 @@ ModelDir open_pipeline(const fs::path& root, const ModelDirOptions& options) {
 }  // namespace
 
 ModelDir open_model_dir(const fs::path& path, const ModelDirOptions& options) {
+  if (path.empty()) {
+    throw Error(ErrorCode::ModelNotFound, "the model's path is empty; " + std::string(kAllowed),
+                path, ENOENT);
+  }
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
   if (status.type() == fs::file_type::not_found) {

@@ -32,9 +32,11 @@ struct ModelDir {
   std::filesystem::path root;  // the directory, or the file itself for SingleFile
   ModelLayout layout = ModelLayout::Directory;
   std::string pipeline_class;              // "_class_name" of model_index.json; "" if there is none
+  std::vector<std::string> entries;        // all that model_index.json names, quantized or not
   std::vector<ModelComponent> components;  // those to quantize
   std::vector<std::filesystem::path> copied;  // regular files carried over, relative to the root
-  std::vector<SkippedFile> skipped;           // other serializations of quantized components
+  std::vector<SkippedFile> skipped;           // other serializations of quantized components …
+  std::vector<std::string> warnings;          // what the output lacks that it may need
 };
 
 struct ModelDirOptions {

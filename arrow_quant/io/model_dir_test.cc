@@ -302,7 +302,7 @@ TEST(ModelDir, SaysWhyThereIsNoModelAndWhatToDo) {
        "",
        {},
        ErrorCode::ModelNotFound,
-       {"out of none"}},
+       {"none of the components that model_index.json names has weights", "fetch the model again"}},
       {"half a model_index.json",
        {{"model_index.json", "{\"unet\":"}},
        "",
@@ -351,11 +351,20 @@ TEST(ModelDir, SaysWhyThereIsNoModelAndWhatToDo) {
   }
 }
 
+TEST(ModelDir, HasAName) {
+  const auto error = error_of([] { open_model_dir("", {}); });
+  EXPECT_EQ(error->code(), ErrorCode::ModelNotFound);
+  EXPECT_THAT(error->what(),
+              HasSubstr("the model's path is empty; a model is a .safetensors file"));
+}
+
 TEST(ModelDir, ReportsWhatTheSystemRefuses) {
   const TempDir dir;
   dir.write("d/m.safetensors", safetensors_with({"a"}));
   fs::create_symlink("loop", dir / "loop");
   EXPECT_EQ(error_of([&] { open_model_dir(dir / "loop", {}); })->os_errno(), ELOOP);
+  const fs::path long_name = dir / std::string(300, 'x');
+  EXPECT_EQ(error_of([&] { open_model_dir(long_name, {}); })->os_errno(), ENAMETOOLONG);
 
   constexpr uid_t kNobody = 65534;
   const bool is_root = ::geteuid() == 0;  // who may read everything

@@ -174,6 +174,7 @@ Plan make_plan(const ModelDir& model, const DiffusionQuantConfig& config) {
                           .layer_bit_widths = config.layer_bit_widths,
                           .diffusion_rules = diffusion});
   Plan plan;
+  plan.warnings = model.warnings;
   plan.modality = guess_modality(model, config);
   if (diffusion && !plan.modality.modality) {
     plan.warnings.push_back("the modality could not be told (" + plan.modality.evidence +
