@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdio>
 #include <set>
 #include <vector>
 
@@ -15,6 +14,7 @@
 #include "arrow_quant/core/error.h"
 #include "arrow_quant/io/hash.h"
 #include "arrow_quant/io/input_file.h"
+#include "arrow_quant/pipeline/replacement.h"
 
 namespace fs = std::filesystem;
 
@@ -40,7 +40,17 @@ bool is_unfinished_run(const fs::path& path) {
 
 // Absolute, with links resolved as far as the path exists.
 fs::path real_path(const fs::path& path) {
-  fs::path real = fs::weakly_canonical(fs::absolute(path));
+  if (path.empty()) {
+    throw Error(ErrorCode::Configuration,
+                "the output's name is empty; name the directory to write");
+  }
+  std::error_code error;
+  fs::path real = fs::weakly_canonical(fs::absolute(path), error);
+  if (error) {
+    throw Error(ErrorCode::Io,
+                "cannot use " + path.string() + ": " + error.message() + "; name another output",
+                path, error.value());
+  }
   return real.filename().empty() ? real.parent_path() : real;  // "dir/" → "dir"
 }
 
@@ -50,28 +60,36 @@ bool is_inside(const fs::path& path, const fs::path& directory) {
   return end == directory.end();
 }
 
-fs::path replacement_path(const fs::path& path) {
-  return path.parent_path() / ("." + path.filename().string() + ".arrow_quant-new");
-}
-
-// Swaps two paths in one step where the file system can, in two where it cannot.
-void exchange(const fs::path& a, const fs::path& b) {
-  if (renameat2(AT_FDCWD, a.c_str(), AT_FDCWD, b.c_str(), RENAME_EXCHANGE) == 0) {
-    return;
+bool is_finished_model(const fs::path& path) {
+  std::error_code ignored;
+  if (!fs::is_regular_file(path / kManifestName, ignored)) {
+    return false;
   }
-  const fs::path aside = a.string() + ".old";
-  fs::rename(b, aside);
-  fs::rename(a, b);
-  fs::rename(aside, a);
+  try {
+    parse_manifest(read_text_file(path / kManifestName), "");
+    return true;
+  } catch (const Error& error) {
+    return error.code() == ErrorCode::Unsupported;  // of a newer version
+  }
 }
 
-// What must never be replaced by a model, whatever the caller says.
+// What must never be replaced by a model, whatever the caller says; nor is anything that stands
+// where the model is made, unless a run left it.
 void refuse_to_replace(const fs::path& path) {
   if (is_inside(fs::current_path(), path)) {
     throw Error(ErrorCode::Configuration,
                 path.string() +
                     " holds the current directory and is not replaced; name another "
                     "output");
+  }
+  const fs::path made = replacement_path(path);
+  std::error_code ignored;
+  const bool ours = !fs::is_symlink(made, ignored) &&
+                    (is_empty_dir(made) || is_unfinished_run(made) || is_finished_model(made));
+  if (fs::exists(fs::symlink_status(made, ignored)) && !ours) {
+    throw Error(ErrorCode::OutputExists,
+                made.string() + " is where the model is made that replaces " + path.string() +
+                    ", and holds something else; move it away, or name another output");
   }
 }
 
@@ -126,6 +144,7 @@ OutputDir::OutputDir(const fs::path& path, const fs::path& input, const std::str
     : path_(real_path(path)), work_path_(path_), cancel_(cancel) {
   // A single file may be quantized into its own folder's subfolder, never into itself.
   check_output_apart_from_input(path_, input);
+  finish_replacement(path_);
   std::error_code error;
   const fs::file_status status = fs::status(path_, error);
   existed_ = fs::exists(status);
@@ -154,6 +173,7 @@ OutputDir::OutputDir(const fs::path& path, const fs::path& input, const std::str
 OutputDir::OutputDir(const fs::path& path, const std::string& fingerprint,
                      const CancelToken* cancel)
     : path_(real_path(path)), work_path_(path_), cancel_(cancel) {
+  finish_replacement(path_);
   begin_replacement();
   begin(fingerprint);
 }
@@ -169,6 +189,19 @@ void OutputDir::replace_finished(const std::string& fingerprint) {
   begin(fingerprint);
 }
 
+void OutputDir::keep_finished() {
+  const fs::path made = replacement_path(path_);
+  if (!is_finished_model(made)) {
+    return;
+  }
+  try {
+    const Lock lock(made);
+    fs::remove_all(made);
+  } catch (const Error&) {
+    // Another run is about to put it into place.
+  }
+}
+
 void OutputDir::begin_replacement() {
   refuse_to_replace(path_);
   work_path_ = replacement_path(path_);
@@ -177,11 +210,16 @@ void OutputDir::begin_replacement() {
 
 void OutputDir::begin(const std::string& fingerprint) {
   std::error_code error;
+  if (fs::is_symlink(work_path_, error)) {
+    throw Error(ErrorCode::OutputExists,
+                work_path_.string() + " is a link to " + fs::read_symlink(work_path_).string() +
+                    ", which is not there; make that directory, or remove the link");
+  }
   fs::create_directories(work_path_, error);
   if (error) {
     throw_io_error("create the directory", work_path_, error.value());
   }
-  lock();
+  lock_.emplace(work_path_);
   if (fs::exists(work_path_ / kJournalName)) {
     try {
       Journal journal = parse_journal(read_text_file(work_path_ / kJournalName),
@@ -216,24 +254,23 @@ void OutputDir::keep_standing_parts(Journal& journal) const {
   }
 }
 
-OutputDir::Lock::~Lock() {
-  if (fd >= 0) {
-    close(fd);
+OutputDir::Lock::Lock(const fs::path& directory)
+    : fd(open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+  if (fd < 0) {
+    throw_io_error("open the directory", directory, errno);
   }
+  if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    close(fd);
+    throw Error(ErrorCode::OutputExists,
+                directory.string() + " is being written by another run; wait for it to end");
+  }
+}
+
+OutputDir::Lock::~Lock() {
+  close(fd);
 }
 
 OutputDir::~OutputDir() = default;
-
-void OutputDir::lock() {
-  lock_.fd = open(work_path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (lock_.fd < 0) {
-    throw_io_error("open the directory", work_path_, errno);
-  }
-  if (flock(lock_.fd, LOCK_EX | LOCK_NB) != 0) {
-    throw Error(ErrorCode::OutputExists,
-                work_path_.string() + " is being written by another run; wait for it to end");
-  }
-}
 
 void OutputDir::write_journal(const Journal& journal) {
   AtomicFile file(work_path_ / kJournalName);
@@ -249,9 +286,8 @@ void OutputDir::publish(const std::string& manifest_json) {
     manifest.commit();
   }
   if (work_path_ != path_) {
-    exchange(work_path_, path_);
-    sync_directory(path_.parent_path());
-    fs::remove_all(work_path_);
+    swap_in(path_);
+    finish_replacement(path_);
   }
 }
 

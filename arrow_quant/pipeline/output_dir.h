@@ -39,6 +39,9 @@ class OutputDir {
   const std::optional<Journal>& journal() const { return journal_; }
   // The manifest of a finished run that stands there; then nothing has been touched or locked.
   const std::optional<Manifest>& finished() const { return finished_; }
+  // Says that finished() stays: removes a model beside it that a killed run made to take its place
+  // or has replaced.
+  void keep_finished();
   // Starts a run that will take the place of finished().
   void replace_finished(const std::string& fingerprint);
 
@@ -54,8 +57,11 @@ class OutputDir {
  private:
   // Held for as long as the run may write.
   struct Lock {
-    int fd = -1;
+    explicit Lock(const std::filesystem::path& directory);
     ~Lock();
+    Lock(const Lock&) = delete;
+    Lock& operator=(const Lock&) = delete;
+    const int fd;
   };
 
   OutputDir(const std::filesystem::path& path, const std::string& fingerprint,
@@ -64,14 +70,13 @@ class OutputDir {
   void begin_replacement();
   void begin(const std::string& fingerprint);
   void keep_standing_parts(Journal& journal) const;
-  void lock();
   void clear(const std::vector<ComponentRecord>& components);
 
   std::filesystem::path path_;       // where the model belongs
   std::filesystem::path work_path_;  // where it is written; differs only when overwriting
   bool existed_ = false;             // the directory was there, empty, before
   const CancelToken* cancel_;
-  Lock lock_;
+  std::optional<Lock> lock_;
   std::optional<Journal> journal_;
   std::optional<Manifest> finished_;
 };

@@ -318,6 +318,7 @@ QuantizationResult quantize_model(const fs::path& model_path, const fs::path& ou
     progress.start("verifying " + output_path.string());
     if (auto result =
             result_that_stands(output, manifest, model, output_path, config, hooks.cancel)) {
+      output.keep_finished();
       return finish(std::move(*result), "up to date: " + output_path.string());
     }
     output.replace_finished(fingerprint);
