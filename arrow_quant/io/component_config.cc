@@ -26,6 +26,21 @@ std::vector<std::string> config_scalars(const std::string& config_json) {
   return scalars;
 }
 
+std::string quantization_method(const std::string& config_json) {
+  const Json json = Json::parse(config_json, nullptr, false);
+  if (!json.is_object() || !json.contains("quantization_config")) {
+    return "";
+  }
+  const Json& config = json.at("quantization_config");
+  if (config.is_null()) {
+    return "";
+  }
+  const auto method = config.is_object() ? config.find("quant_method") : config.end();
+  return config.is_object() && method != config.end() && method->is_string()
+             ? method->get<std::string>()
+             : "an unknown tool";
+}
+
 std::string add_quantization_config(const std::string& config_json,
                                     const QuantizationConfigEntry& entry,
                                     const std::string& source) {

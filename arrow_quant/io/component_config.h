@@ -17,6 +17,10 @@ struct QuantizationConfigEntry {
 // "key=value" of the top-level scalars, in order. Empty for text that is not a JSON object.
 std::vector<std::string> config_scalars(const std::string& config_json);
 
+// "quant_method" of "quantization_config": which tool the text says quantized the weights. "" where
+// there is none, "an unknown tool" where it is not named.
+std::string quantization_method(const std::string& config_json);
+
 // The source's keys and order, plus "quantization_config": {"quant_method": "arrow_quant", …},
 // which replaces one that is there. An empty text counts as {}.
 // `source` names the file in messages. Throws: Error(InvalidModel) if the text is no JSON object.

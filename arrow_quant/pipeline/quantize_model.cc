@@ -14,6 +14,7 @@
 #include "arrow_quant/io/totals.h"
 #include "arrow_quant/pipeline/calibration.h"
 #include "arrow_quant/pipeline/component_run.h"
+#include "arrow_quant/pipeline/foreign_quantization.h"
 #include "arrow_quant/pipeline/markov_report.h"
 #include "arrow_quant/pipeline/mechanisms.h"
 #include "arrow_quant/pipeline/memory_needs.h"
@@ -275,6 +276,9 @@ QuantizationResult quantize_model(const fs::path& model_path, const fs::path& ou
   const double flushed_before = flush_seconds();
   const ModelDir model = open_model_dir(model_path, model_dir_options(config));
   Plan plan = make_plan(model, config);
+  for (std::string& warning : warnings_of_foreign_quantization(model)) {
+    plan.warnings.push_back(std::move(warning));
+  }
   const std::unique_ptr<Calibration> calibration = Calibration::open(
       model_path, config, plan, memory_limit_bytes(config, available_memory_bytes()), hooks.cancel);
   const Mechanisms mechanisms =
