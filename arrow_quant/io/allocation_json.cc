@@ -1,5 +1,7 @@
 #include "arrow_quant/io/allocation_json.h"
 
+#include "arrow_quant/io/json_field.h"
+
 namespace arrow_quant {
 namespace {
 
@@ -15,9 +17,9 @@ Json choice_json(const WidthChoice& choice) {
 }
 
 WidthChoice parse_choice(const Json& json) {
-  return {json.at("quant_type").get<std::string>(),   json.at("bit_width").get<int>(),
-          json.at("stored_bytes").get<int64_t>(),     json.at("nmse").get<double>(),
-          json.at("cosine_similarity").get<double>(), json.at("allowed").get<bool>()};
+  return {field<std::string>(json, "quant_type"),   field<int>(json, "bit_width"),
+          field<int64_t>(json, "stored_bytes"),     field<double>(json, "nmse"),
+          field<double>(json, "cosine_similarity"), field<bool>(json, "allowed")};
 }
 
 Json layer_json(const LayerAllocation& layer) {
@@ -41,16 +43,16 @@ Json layer_json(const LayerAllocation& layer) {
 
 LayerAllocation parse_layer(const Json& json) {
   LayerAllocation layer;
-  layer.name = json.at("name").get<std::string>();
-  layer.component = json.at("component").get<std::string>();
-  layer.num_params = json.at("num_params").get<int64_t>();
-  layer.chosen = json.at("chosen").get<size_t>();
-  layer.error_weight = json.at("error_weight").get<double>();
-  layer.group = json.at("group").get<std::string>();
+  layer.name = field<std::string>(json, "name");
+  layer.component = field<std::string>(json, "component");
+  layer.num_params = field<int64_t>(json, "num_params");
+  layer.chosen = field<size_t>(json, "chosen");
+  layer.error_weight = field<double>(json, "error_weight");
+  layer.group = field<std::string>(json, "group");
   if (const Json& gain = json.at("gain_per_byte"); !gain.is_null()) {
     layer.gain_per_byte = gain.get<double>();
   }
-  layer.rule = json.at("rule").get<std::string>();
+  layer.rule = field<std::string>(json, "rule");
   for (const Json& choice : json.at("choices")) {
     layer.choices.push_back(parse_choice(choice));
   }
@@ -76,12 +78,12 @@ Json allocation_json(const Allocation& allocation) {
 
 Allocation parse_allocation(const Json& json) {
   Allocation allocation;
-  allocation.target = json.at("target").get<std::string>();
-  allocation.target_value = json.at("target_value").get<double>();
-  allocation.reached = json.at("reached").get<double>();
-  allocation.budget_bytes = json.at("budget_bytes").get<int64_t>();
-  allocation.stored_bytes = json.at("stored_bytes").get<int64_t>();
-  allocation.weighted_error = json.at("weighted_error").get<double>();
+  allocation.target = field<std::string>(json, "target");
+  allocation.target_value = field<double>(json, "target_value");
+  allocation.reached = field<double>(json, "reached");
+  allocation.budget_bytes = field<int64_t>(json, "budget_bytes");
+  allocation.stored_bytes = field<int64_t>(json, "stored_bytes");
+  allocation.weighted_error = field<double>(json, "weighted_error");
   for (const Json& layer : json.at("layers")) {
     allocation.layers.push_back(parse_layer(layer));
   }

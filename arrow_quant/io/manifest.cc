@@ -1,13 +1,17 @@
 #include "arrow_quant/io/manifest.h"
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 
 #include "arrow_quant/core/error.h"
 #include "arrow_quant/io/allocation_json.h"
 #include "arrow_quant/io/block_extras.h"
+#include "arrow_quant/io/json_field.h"
+#include "arrow_quant/io/quote.h"
 #include "arrow_quant/io/tensor_record_json.h"
 #include "arrow_quant/io/time_groups_json.h"
 #include "arrow_quant/io/totals.h"
@@ -61,9 +65,21 @@ Json file_json(const FileRecord& file) {
   return {{"path", file.path}, {"size_bytes", file.size_bytes}, {"xxh3_128", file.xxh3_128}};
 }
 
+// A path below the model, such as "transformer/config.json". Throws: FieldError for any other.
+std::string path_field(const Json& json, const char* key) {
+  const std::string text = field<std::string>(json, key);
+  const std::filesystem::path path = std::filesystem::path(text).lexically_normal();
+  if (text.empty() || text.find('\0') != std::string::npos || path.is_absolute() ||
+      *path.begin() == ".." || *path.begin() == ".") {
+    throw FieldError("\"" + std::string(key) + "\" is " + quote(text) +
+                     ", expected a path below the model's directory");
+  }
+  return text;
+}
+
 FileRecord file_record(const Json& json) {
-  return {json.at("path").get<std::string>(), json.at("size_bytes").get<uint64_t>(),
-          json.at("xxh3_128").get<std::string>()};
+  return {path_field(json, "path"), field<uint64_t>(json, "size_bytes"),
+          field<std::string>(json, "xxh3_128")};
 }
 
 Json promotion_json(const Promotion& p) {
@@ -76,9 +92,9 @@ Json promotion_json(const Promotion& p) {
 }
 
 Promotion promotion_record(const Json& json) {
-  return {json.at("name").get<std::string>(),      json.at("from_bits").get<int>(),
-          json.at("to_bits").get<int>(),           json.at("accuracy_before").get<double>(),
-          json.at("accuracy_after").get<double>(), json.at("extra_bytes").get<int64_t>()};
+  return {field<std::string>(json, "name"),      field<int>(json, "from_bits"),
+          field<int>(json, "to_bits"),           field<double>(json, "accuracy_before"),
+          field<double>(json, "accuracy_after"), field<int64_t>(json, "extra_bytes")};
 }
 
 Json component_json(const ComponentRecord& component, bool with_source_digest) {
@@ -111,9 +127,12 @@ Json component_json(const ComponentRecord& component, bool with_source_digest) {
 
 ComponentRecord component_record(const Json& json, const std::string& source) {
   ComponentRecord component;
-  component.name = json.at("name").get<std::string>();
-  component.subdir = json.at("subdir").get<std::string>();
-  component.class_name = json.at("class_name").get<std::string>();
+  component.name = field<std::string>(json, "name");
+  component.subdir = field<std::string>(json, "subdir");
+  if (!component.subdir.empty()) {
+    component.subdir = path_field(json, "subdir");
+  }
+  component.class_name = field<std::string>(json, "class_name");
   if (json.contains("time_groups") && !json.at("time_groups").is_null()) {
     component.time_groups = parse_time_groups(json.at("time_groups"), source);
   }
@@ -128,7 +147,7 @@ ComponentRecord component_record(const Json& json, const std::string& source) {
     component.parts.at(static_cast<size_t>(record.part)).tensors.push_back(std::move(record));
   }
   for (const Json& promotion : json.at("promotions")) {
-    component.parts.at(promotion.at("part").get<size_t>())
+    component.parts.at(field<size_t>(promotion, "part"))
         .promotions.push_back(promotion_record(promotion));
   }
   return component;
@@ -172,9 +191,13 @@ auto parse_or_explain(const std::string& source, Parse parse) {
   try {
     return parse();
   } catch (const nlohmann::json::exception& e) {
-    throw Error(ErrorCode::Metadata, source + ": " + e.what() +
-                                         "; the file is damaged or was not written by this tool: "
-                                         "quantize the model again");
+    const std::string_view what = e.what();
+    const bool of_parser = what.starts_with("[json.exception");  // "[…] problem"
+    throw Error(ErrorCode::Metadata,
+                source + ": " +
+                    (of_parser ? printable(what.substr(what.find("] ") + 2)) : std::string(what)) +
+                    "; the file is damaged or was not written by this tool: "
+                    "quantize the model again");
   } catch (const std::out_of_range&) {
     throw Error(ErrorCode::Metadata,
                 source + ": a tensor names a part that does not exist; quantize the model again");
@@ -225,29 +248,32 @@ std::string to_json(const Manifest& manifest) {
 Manifest parse_manifest(const std::string& text, const std::string& source) {
   return parse_or_explain(source, [&] {
     const Json json = Json::parse(text);
+    if (!json.is_object()) {
+      throw FieldError("a JSON object is expected, this is " + shown(json));
+    }
     Manifest m;
-    if (json.value("format", "") != "arrow_quant") {
+    if (json.value("format", Json()) != "arrow_quant") {
       throw Error(ErrorCode::Metadata,
                   source + ": \"format\" is not \"arrow_quant\": this is another tool's manifest");
     }
-    m.format_version = json.at("format_version").get<int>();
+    m.format_version = field<int>(json, "format_version");
     if (m.format_version > kFormatVersion) {
       throw Error(ErrorCode::Unsupported,
                   source + ": format version " + std::to_string(m.format_version) +
                       ", this version reads up to " + std::to_string(kFormatVersion) +
                       ": update arrow-quant");
     }
-    for (const auto& feature : json.at("required_features").get<std::vector<std::string>>()) {
+    for (const auto& feature : field<std::vector<std::string>>(json, "required_features")) {
       if (!is_known_feature(feature)) {
         throw Error(ErrorCode::Unsupported, source + ": requires the feature '" + feature +
                                                 "', which this version does not know: update "
                                                 "arrow-quant");
       }
     }
-    m.tool_version = json.at("tool_version").get<std::string>();
-    m.modality = json.at("modality").get<std::string>();
-    m.modality_evidence = json.at("modality_evidence").get<std::string>();
-    m.min_accuracy = json.at("min_accuracy").get<double>();
+    m.tool_version = field<std::string>(json, "tool_version");
+    m.modality = field<std::string>(json, "modality");
+    m.modality_evidence = field<std::string>(json, "modality_evidence");
+    m.min_accuracy = field<double>(json, "min_accuracy");
     for (const auto& [name, value] : json.at("options").items()) {
       m.options[name] = option_value(value);
     }
@@ -255,7 +281,7 @@ Manifest parse_manifest(const std::string& text, const std::string& source) {
     for (const Json& file : json.at("copied_files")) m.copied_files.push_back(file_record(file));
     for (const Json& file : json.at("skipped_files")) {
       m.skipped_files.push_back(
-          {file.at("path").get<std::string>(), file.at("reason").get<std::string>()});
+          {field<std::string>(file, "path"), field<std::string>(file, "reason")});
     }
     for (const Json& component : json.at("components")) {
       m.components.push_back(component_record(component, source));
@@ -266,7 +292,7 @@ Manifest parse_manifest(const std::string& text, const std::string& source) {
     if (const Json& allocation = json.at("allocation"); !allocation.is_null()) {
       m.allocation = parse_allocation(allocation);
     }
-    m.warnings = json.at("warnings").get<std::vector<std::string>>();
+    m.warnings = field<std::vector<std::string>>(json, "warnings");
     return m;
   });
 }
@@ -285,13 +311,13 @@ Journal parse_journal(const std::string& text, const std::string& source) {
   return parse_or_explain(source, [&] {
     const Json json = Json::parse(text);
     Journal journal;
-    journal.fingerprint = json.at("fingerprint").get<std::string>();
+    journal.fingerprint = field<std::string>(json, "fingerprint");
     for (const Json& component : json.at("components")) {
       journal.components.push_back(component_record(component, source));
     }
     if (json.contains("allocation")) {
       journal.allocation = {parse_allocation(json.at("allocation")),
-                            json.at("allocation_source_digest").get<std::string>()};
+                            field<std::string>(json, "allocation_source_digest")};
     }
     return journal;
   });

@@ -4,6 +4,8 @@
 #include <optional>
 #include <utility>
 
+#include "arrow_quant/io/json_field.h"
+
 namespace arrow_quant {
 namespace {
 
@@ -46,17 +48,16 @@ Json steps_json(const std::vector<StepReport>& steps) {
 std::vector<StepReport> step_reports(const Json& json) {
   std::vector<StepReport> steps;
   for (const Json& step : json) {
-    steps.push_back({step.at("name").get<std::string>(), step.at("error_before").get<double>(),
-                     step.at("error_after").get<double>(), step.at("accepted").get<bool>()});
+    steps.push_back({field<std::string>(step, "name"), field<double>(step, "error_before"),
+                     field<double>(step, "error_after"), field<bool>(step, "accepted")});
   }
   return steps;
 }
 
 MarkovDiagnosis markov_record(const Json& json) {
-  MarkovDiagnosis diagnosis{
-      json.at("score").get<double>(), json.at("largest_jump").get<double>(), {}};
+  MarkovDiagnosis diagnosis{field<double>(json, "score"), field<double>(json, "largest_jump"), {}};
   for (const Json& entry : json.at("violations")) {
-    Violation violation{entry.at("boundary").get<size_t>(), entry.at("jump").get<double>(),
+    Violation violation{field<size_t>(entry, "boundary"), field<double>(entry, "jump"),
                         metric_value(entry.at("noise_floor"))};
     violation.cause = cause_of(violation.jump, violation.noise_floor);
     diagnosis.violations.push_back(violation);
@@ -75,13 +76,13 @@ Json extras_json(const LayerExtras& extras) {
 }
 
 LayerExtras extras_record(const Json& json) {
-  return {json.at("transforms").get<std::vector<std::string>>(),
-          json.at("hadamard_block").get<int>(),
-          json.at("rank").get<int>(),
-          json.at("bias_groups").get<int>(),
-          json.at("act_bits").get<int>(),
-          json.at("act_mode").get<std::string>(),
-          json.at("act_groups").get<int>()};
+  return {field<std::vector<std::string>>(json, "transforms"),
+          field<int>(json, "hadamard_block"),
+          field<int>(json, "rank"),
+          field<int>(json, "bias_groups"),
+          field<int>(json, "act_bits"),
+          field<std::string>(json, "act_mode"),
+          field<int>(json, "act_groups")};
 }
 
 }  // namespace
@@ -138,25 +139,25 @@ Json tensor_json(const TensorRecord& tensor) {
 TensorRecord tensor_record(const Json& json, const std::string& component) {
   TensorRecord tensor;
   LayerReport& r = tensor.report;
-  r.name = json.at("name").get<std::string>();
+  r.name = field<std::string>(json, "name");
   r.component = component;
-  r.shape = json.at("shape").get<std::vector<int64_t>>();
-  r.dtype = json.at("dtype").get<std::string>();
-  r.quant_type = json.at("quant_type").get<std::string>();
-  r.bit_width = json.at("bit_width").get<int>();
-  r.group_size = json.at("group_size").get<int>();
-  r.num_params = json.at("num_params").get<int64_t>();
-  r.source_bytes = json.at("source_bytes").get<int64_t>();
-  r.stored_bytes = json.at("stored_bytes").get<int64_t>();
+  r.shape = field<std::vector<int64_t>>(json, "shape");
+  r.dtype = field<std::string>(json, "dtype");
+  r.quant_type = field<std::string>(json, "quant_type");
+  r.bit_width = field<int>(json, "bit_width");
+  r.group_size = field<int>(json, "group_size");
+  r.num_params = field<int64_t>(json, "num_params");
+  r.source_bytes = field<int64_t>(json, "source_bytes");
+  r.stored_bytes = field<int64_t>(json, "stored_bytes");
   r.cosine_similarity = metric_value(json.at("cosine_similarity"));
   r.sqnr_db = metric_value(json.at("sqnr_db"));
   r.max_abs_error = metric_value(json.at("max_abs_error"));
-  r.reason = json.at("reason").get<std::string>();
+  r.reason = field<std::string>(json, "reason");
   r.method = json.value("method", "");
   r.output_sqnr_db = metric_value(json.value("output_sqnr_db", Json()));
   for (const Json& trial : json.value("trials", Json::array())) {
-    r.trials.push_back({trial.at("name").get<std::string>(), trial.at("error").get<double>(),
-                        trial.at("accepted").get<bool>()});
+    r.trials.push_back({field<std::string>(trial, "name"), field<double>(trial, "error"),
+                        field<bool>(trial, "accepted")});
   }
   r.activation_steps = step_reports(json.value("activation_steps", Json::array()));
   if (json.contains("markov")) {
@@ -165,9 +166,9 @@ TensorRecord tensor_record(const Json& json, const std::string& component) {
   if (json.contains("extras")) {
     r.extras = extras_record(json.at("extras"));
   }
-  tensor.part = json.at("part").get<int32_t>();
+  tensor.part = field<int32_t>(json, "part");
   for (const Json& block : json.at("blocks")) {
-    tensor.blocks.push_back({block.at("row_group").get<int32_t>(), block.at("row").get<int64_t>()});
+    tensor.blocks.push_back({field<int32_t>(block, "row_group"), field<int64_t>(block, "row")});
   }
   return tensor;
 }

@@ -7,6 +7,7 @@
 
 #include "arrow_quant/core/error.h"
 #include "arrow_quant/io/block_extras.h"
+#include "arrow_quant/io/json_field.h"
 #include "arrow_quant/io/quote.h"
 #include "arrow_quant/io/time_groups_json.h"
 
@@ -105,14 +106,14 @@ Json time_groups_json(const TimeGroups& groups) {
 
 TimeGroups parse_time_groups(const Json& json, const std::string& source) {
   TimeGroups groups;
-  groups.kind = json.at("kind").get<std::string>();
-  groups.schedule = json.at("schedule").get<std::string>();
-  groups.timesteps = json.at("timesteps").get<std::vector<double>>();
-  groups.log_snr = json.at("log_snr").get<std::vector<double>>();
-  groups.boundaries_timestep = json.at("boundaries_timestep").get<std::vector<double>>();
-  groups.boundaries_log_snr = json.at("boundaries_log_snr").get<std::vector<double>>();
-  groups.interpolation = json.at("interpolation").get<std::string>();
-  groups.window = json.at("window").get<int64_t>();
+  groups.kind = field<std::string>(json, "kind");
+  groups.schedule = field<std::string>(json, "schedule");
+  groups.timesteps = field<std::vector<double>>(json, "timesteps");
+  groups.log_snr = field<std::vector<double>>(json, "log_snr");
+  groups.boundaries_timestep = field<std::vector<double>>(json, "boundaries_timestep");
+  groups.boundaries_log_snr = field<std::vector<double>>(json, "boundaries_log_snr");
+  groups.interpolation = field<std::string>(json, "interpolation");
+  groups.window = field<int64_t>(json, "window");
   groups.activation_interpolation = json.value("activation_interpolation", "");
   if (const std::string problem = time_groups_problem(groups); !problem.empty()) {
     throw Error(ErrorCode::Metadata, source + ": the time groups' " + problem);
