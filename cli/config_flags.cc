@@ -46,18 +46,6 @@ std::string description(const FieldDoc& field) {
   return text + (takes_several(field) ? "; may be repeated" : "");
 }
 
-// A file that cannot be read is a wrong flag.
-std::vector<GivenOption> read_config_file(const std::string& path) {
-  try {
-    return read_yaml_options(path);
-  } catch (const Error& error) {
-    if (error.code() != ErrorCode::Io) {
-      throw;
-    }
-    throw Error(ErrorCode::Configuration, std::string("--config: ") + error.what());
-  }
-}
-
 }  // namespace
 
 ConfigFlags::ConfigFlags(CLI::App& app, const std::function<bool(const FieldDoc&)>& wanted) {
@@ -94,7 +82,7 @@ ConfigValue ConfigFlags::value_of(const Flag& flag) {
 DiffusionQuantConfig ConfigFlags::config() const {
   std::vector<GivenOption> given = environment_options();
   if (!config_path_.empty()) {
-    const std::vector<GivenOption> yaml = read_config_file(config_path_);
+    const std::vector<GivenOption> yaml = read_yaml_options(config_path_);
     given.insert(given.end(), yaml.begin(), yaml.end());
   }
   for (const Flag& flag : flags_) {

@@ -10,6 +10,7 @@
 #include <fstream>
 #include <set>
 #include <sstream>
+#include <system_error>
 
 #include "arrow_quant/config/options.h"
 #include "arrow_quant/config/value_text.h"
@@ -246,7 +247,10 @@ std::vector<GivenOption> read_yaml_options(const std::filesystem::path& path) {
   std::string text(kMaxBytes + 1, '\0');
   file.read(text.data(), static_cast<std::streamsize>(text.size()));
   if (!file.is_open() || file.bad()) {
-    throw_io_error("read", path, errno);
+    throw Error(ErrorCode::Configuration,
+                "cannot read " + path.string() + ": " + std::system_category().message(errno) +
+                    "; name a YAML file of options",
+                path, errno);
   }
   text.resize(static_cast<size_t>(file.gcount()));
   return parse_yaml_options(text, path.string());

@@ -323,7 +323,7 @@ TEST_F(YamlFileTest, TheExamplesOfTheReferenceRun) {
   EXPECT_EQ(config, edge_config);
 }
 
-TEST_F(YamlFileTest, AFileThatCannotBeReadIsAnIoError) {
+TEST_F(YamlFileTest, AFileThatCannotBeReadIsAConfigurationErrorThatSaysWhy) {
   const std::vector<std::pair<std::filesystem::path, int>> cases = {{path_, ENOENT},
                                                                     {testing::TempDir(), EISDIR}};
   for (const auto& [path, os_errno] : cases) {
@@ -331,7 +331,7 @@ TEST_F(YamlFileTest, AFileThatCannotBeReadIsAnIoError) {
       DiffusionQuantConfig::from_yaml(path);
       ADD_FAILURE() << "accepted " << path;
     } catch (const Error& error) {
-      EXPECT_EQ(error.code(), ErrorCode::Io) << error.what();
+      EXPECT_EQ(error.code(), ErrorCode::Configuration) << error.what();
       EXPECT_EQ(error.os_errno(), os_errno) << error.what();
       EXPECT_EQ(error.path(), path);
     }

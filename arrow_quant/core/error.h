@@ -40,7 +40,8 @@ class Error : public std::runtime_error {
       : std::runtime_error(message), code_(code), path_(std::move(path)), os_errno_(os_errno) {}
 
   ErrorCode code() const { return code_; }
-  // The file concerned; empty unless code() is Io or ModelNotFound.
+  // The file concerned; empty unless code() is Io or ModelNotFound, or a file of options cannot be
+  // read.
   const std::filesystem::path& path() const { return path_; }
   // The errno of the failed call, ENOENT where no model was found; else 0.
   int os_errno() const { return os_errno_; }

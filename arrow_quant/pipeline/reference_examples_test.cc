@@ -34,6 +34,10 @@ TEST_F(ReferenceExamples, QuantizeModel) {
   EXPECT_GT(result.compression_ratio, 3.0);
 }
 
+TEST(Orchestrator, TakesTheDefaultsOfAnEmptyConfig) {
+  EXPECT_EQ(DiffusionOrchestrator({}).config(), DiffusionQuantConfig());
+}
+
 TEST_F(ReferenceExamples, FromProfile) {
   const auto edge_config = DiffusionQuantConfig::from_profile(DeploymentProfile::Edge);
   const auto local_config = DiffusionQuantConfig::from_profile(DeploymentProfile::Local);

@@ -27,7 +27,18 @@ class ArrowQuantError(Exception):
 
 
 class ConfigurationError(ArrowQuantError, ValueError):
-    """An option has a value that is not allowed."""
+    """An option has a value that is not allowed, or a file of options cannot be read.
+
+    Attributes
+    ----------
+    errno : int or None
+        The operating system's error number, where it refused to read the file.
+    filename : str or None
+        That file.
+    """
+
+    errno: int | None = None
+    filename: str | None = None
 
 
 class TableError(ArrowQuantError, ValueError):

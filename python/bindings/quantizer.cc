@@ -39,7 +39,7 @@ nb::object quantize_model(const path& model_path, const path& output_path,
 
 nb::object validate_quality(const path& original_path, const path& quantized_path,
                             nb::handle progress_callback, CancelToken* cancel) {
-  const DiffusionOrchestrator orchestrator;
+  const DiffusionOrchestrator orchestrator(DiffusionQuantConfig{});
   std::string json;
   run_interruptible({progress_callback, cancel}, [&](const RunHooks& hooks) {
     json = to_json(orchestrator.validate_quality(original_path, quantized_path, hooks));

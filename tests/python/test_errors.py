@@ -98,10 +98,20 @@ def test_poor_quality_is_a_result_and_not_an_error(tiny_model: Path, tmp_path: P
 
 
 def test_what_the_operating_system_refuses_has_its_number_and_file(tmp_path: Path) -> None:
-    path = tmp_path / "missing.yaml"
+    path = tmp_path / "missing" / "options.yaml"
     with pytest.raises(QuantizationError, match="No such file") as caught:
-        DiffusionQuantConfig.from_yaml(path)
+        DiffusionQuantConfig().to_yaml(path)
     assert caught.value.code == "Io"
+    assert caught.value.errno == errno.ENOENT
+    assert caught.value.filename is not None
+    assert caught.value.filename.startswith(str(path.parent))
+
+
+def test_options_that_cannot_be_read_are_a_wrong_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "missing.yaml"
+    with pytest.raises(ConfigurationError, match="No such file") as caught:
+        DiffusionQuantConfig.from_yaml(path)
+    assert caught.value.code == "Configuration"
     assert caught.value.errno == errno.ENOENT
     assert caught.value.filename == str(path)
 
