@@ -9,7 +9,7 @@
 namespace arrow_quant {
 
 inline constexpr double kBitWidths[] = {2, 4, 8};
-inline constexpr double kGroupSizes[] = {32, 64, 128, 256};
+inline constexpr double kGroupSizeChoices[] = {32, 64, 128, 256};
 inline constexpr double kErrorNorms[] = {2, 2.5, 3, 4};
 inline constexpr double kActivationBits[] = {4, 8};
 inline constexpr double kLayerBitWidths[] = {2, 4, 8, 16};
@@ -37,7 +37,7 @@ void visit_positional_fields(Config& config, Visitor&& visit) {
   visit(FieldInfo{.name = "group_size",
                   .flags = "--group-size",
                   .doc = "weights along the input axis that share a scale",
-                  .one_of = kGroupSizes},
+                  .one_of = kGroupSizeChoices},
         config.group_size);
   visit(
       FieldInfo{.name = "enable_time_aware",
