@@ -39,7 +39,9 @@ int fail(int exit_code, bool json, std::string_view code, const std::string& mes
     try {
       print(error_json(code, message) + "\n");
     } catch (const Error& error) {
-      complain(error.what());
+      if (error.what() != message) {  // else it is standard output that failed, and this was said
+        complain(error.what());
+      }
     }
   }
   return exit_code;

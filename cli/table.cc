@@ -79,6 +79,9 @@ size_t width_of(std::string_view text) {
 }
 
 std::string fixed(double value, int decimals) {
+  if (std::isnan(value)) {
+    return "nan";  // whatever its sign
+  }
   std::array<char, 400> text;  // the largest double has 309 digits
   std::snprintf(text.data(), text.size(), "%.*f", decimals, value);
   return text.data();

@@ -48,7 +48,9 @@ TEST(TableTest, DurationsGrowFromSecondsToHours) {
   }
 }
 
-TEST(TableTest, NumbersWithoutEndAreWritten) {
+TEST(TableTest, NumbersWithoutEndAndWhatIsNoneAreWritten) {
+  EXPECT_EQ(fixed(std::numeric_limits<double>::quiet_NaN(), 2), "nan");
+  EXPECT_EQ(fixed(-std::numeric_limits<double>::quiet_NaN(), 2), "nan");
   EXPECT_EQ(fixed(std::numeric_limits<double>::infinity(), 2), "inf");
   EXPECT_EQ(fixed(std::numeric_limits<double>::max(), 2).size(), 309u + 3u);
 }

@@ -15,6 +15,7 @@ namespace arrow_quant {
 namespace {
 
 constexpr uint64_t kLengthBytes = 8;
+constexpr const char* kRemedy = "; download the file again, or save it again";
 constexpr uint64_t kMaxHeaderBytes = 100'000'000;  // of the reference implementation
 
 [[noreturn]] void fail(const InputFile& file, const std::string& problem) {
@@ -106,7 +107,7 @@ std::string name_of(const TensorInfo& info) {
 void check_size(const InputFile& file, const TensorInfo& info) {
   const auto fail_size = [&](const std::string& problem) {
     fail(file, name_of(info) + " of type " + std::string(to_string(info.dtype)) + " and shape " +
-                   shape_text(info) + problem);
+                   shape_text(info) + problem + kRemedy);
   };
   int64_t num_elements = 1;
   bool is_empty = false;
@@ -141,7 +142,7 @@ void check_layout(const InputFile& file, const std::vector<TensorInfo>& tensors,
            name_of(info) + " begins at byte " + std::to_string(info.begin) + " of the data, " +
                (previous == nullptr ? "the data's start" : "the end of " + name_of(*previous)) +
                " is at " + std::to_string(end) + ": tensors must follow each other without " +
-               (info.begin < end ? "overlap" : "a hole"));
+               (info.begin < end ? "overlap" : "a hole") + kRemedy);
     }
     end += info.size_bytes;
     if (end > data_size_bytes) {
@@ -155,7 +156,7 @@ void check_layout(const InputFile& file, const std::vector<TensorInfo>& tensors,
   if (end != data_size_bytes) {
     fail(file, std::to_string(data_size_bytes - end) + " bytes follow the last tensor's end at " +
                    std::to_string(end) + " of " + std::to_string(data_size_bytes) +
-                   "; the tensors must cover the data exactly");
+                   ": the tensors must cover the data exactly" + kRemedy);
   }
 }
 

@@ -162,7 +162,9 @@ TEST(Safetensors, RefusesAFileWhoseLengthsAreWrong) {
       {"data cut off", whole.substr(0, whole.size() - 1),
        "ends at byte 8 of the data, but there are only 7: the file is incomplete; fetch it again"},
       {"no data", whole.substr(0, whole.size() - 8), "there are only 0: the file is incomplete"},
-      {"a byte too many", whole + "x", "1 bytes follow the last tensor's end at 8 of 9"},
+      {"a byte too many", whole + "x",
+       "1 bytes follow the last tensor's end at 8 of 9: the tensors must cover the data exactly; "
+       "download the file again"},
       {"data without tensors", safetensors_bytes("{}", 5), "5 bytes follow the last tensor's end"},
       {"all zeros", std::string(4096, '\0'), "does not start with '{'"},
   });
@@ -209,10 +211,10 @@ TEST(Safetensors, RefusesTensorsThatDoNotCoverTheData) {
        "tensor \"a\" begins at byte 8 of the data, the data's start is at 0"},
       {"a hole", file(kA + "," + entry("b", "F32", "[2]", 12, 20), 20),
        "tensor \"b\" begins at byte 12 of the data, the end of tensor \"a\" is at 8: tensors must "
-       "follow each other without a hole"},
+       "follow each other without a hole; download the file again, or save it again"},
       {"an overlap", file(kA + "," + entry("b", "F32", "[2]", 4, 12), 12),
        "tensor \"b\" begins at byte 4 of the data, the end of tensor \"a\" is at 8: tensors must "
-       "follow each other without overlap"},
+       "follow each other without overlap; download the file again, or save it again"},
       {"the same bytes twice", file(kA + "," + entry("b", "F32", "[2]", 0, 8), 8),
        "without overlap"},
       {"an empty tensor inside another", file(kA + "," + entry("b", "F32", "[0]", 4, 4), 8),
@@ -227,7 +229,8 @@ TEST(Safetensors, RefusesTensorsThatDoNotCoverTheData) {
             9),
        "there are only 9"},
       {"fewer bytes than the shape", file(entry("a", "F32", "[3]", 0, 8), 8),
-       "tensor \"a\" of type F32 and shape [3] takes 12 bytes, but its data_offsets [0, 8] hold 8"},
+       "tensor \"a\" of type F32 and shape [3] takes 12 bytes, but its data_offsets [0, 8] hold 8; "
+       "download the file again, or save it again"},
       {"more bytes than the shape", file(entry("a", "F32", "[1]", 0, 8), 8), "takes 4 bytes"},
       {"bytes for a tensor without elements", file(entry("a", "F32", "[2,0]", 0, 8), 8),
        "takes 0 bytes"},

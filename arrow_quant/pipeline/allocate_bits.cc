@@ -187,11 +187,11 @@ LayerDecision decision_of(const LayerAllocation& layer, const std::string& targe
 
 }  // namespace
 
-std::vector<LayerProbe> layers_to_measure(const Plan& plan, const ModelDir& model) {
+std::vector<LayerProbe> layers_to_measure(const Plan& plan) {
   std::vector<LayerProbe> probes;
   for_each_candidate(plan, [&](const PlannedComponent& component, const PlannedTensor& tensor) {
-    probes.push_back({&tensor, &component.source->shards[tensor.shard].file(),
-                      source_of(component, model), tensor.decision.bit_width});
+    probes.push_back(
+        {&tensor, &component.source->shards[tensor.shard].file(), tensor.decision.bit_width});
   });
   return probes;
 }

@@ -8,7 +8,6 @@
 
 #include "arrow_quant/config/config.h"
 #include "arrow_quant/io/allocation.h"
-#include "arrow_quant/io/model_dir.h"
 #include "arrow_quant/pipeline/measure_layers.h"
 #include "arrow_quant/pipeline/plan.h"
 
@@ -16,7 +15,7 @@ namespace arrow_quant {
 
 // The layers whose bits count towards the target, in plan order: all that the rules would quantize
 // and those of layer_bit_widths. Lifetime: borrows plan and model.
-std::vector<LayerProbe> layers_to_measure(const Plan& plan, const ModelDir& model);
+std::vector<LayerProbe> layers_to_measure(const Plan& plan);
 
 // Sets the plan's decisions and parts. measured: of layers_to_measure(plan). metadata_bytes: of
 // each part's key-value metadata.

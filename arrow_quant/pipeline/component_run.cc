@@ -54,10 +54,9 @@ struct ComponentRun::Running {
 ComponentRun::ComponentRun(const PlannedComponent& plan, Context context)
     : plan_(plan),
       context_(std::move(context)),
-      labels_{plan.source->name, context_.modality, {}},
+      labels_{plan.source->name, context_.modality, plan.source},
       stream_(std::make_unique<SourceStream>(*plan.source)),
       pool_(context_.spare_bytes) {
-  labels_.source = source_of(plan, *context_.model);
   record_.name = plan.source->name;
   record_.subdir = plan.source->subdir.string();
   record_.class_name = plan.source->class_name;

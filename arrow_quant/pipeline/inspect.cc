@@ -87,8 +87,10 @@ ModelInspection inspect_source(const std::filesystem::path& path,
 ModelInspection inspect_model(const std::filesystem::path& path,
                               const DiffusionQuantConfig& config) {
   config.validate();
-  return std::filesystem::is_regular_file(path / kManifestName) ? inspect_quantized(path)
-                                                                : inspect_source(path, config);
+  std::error_code ignored;
+  return !path.empty() && std::filesystem::is_regular_file(path / kManifestName, ignored)
+             ? inspect_quantized(path)
+             : inspect_source(path, config);
 }
 
 }  // namespace arrow_quant

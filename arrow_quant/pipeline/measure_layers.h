@@ -4,7 +4,6 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <optional>
 #include <span>
 #include <string>
@@ -23,7 +22,6 @@ namespace arrow_quant {
 struct LayerProbe {
   const PlannedTensor* tensor = nullptr;
   const InputFile* file = nullptr;
-  std::filesystem::path source;  // for messages
   // Measured like all wider ones; unset: the layer is only part of the digest.
   std::optional<BitWidth> narrowest;
 };

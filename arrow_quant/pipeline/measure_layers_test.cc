@@ -27,9 +27,8 @@ class MeasureLayers : public testing::Test {
     const ModelDir model = open_model_dir(dir / "model.safetensors", {});
     const Plan plan = make_plan(model, wide);
     Progress progress({}, 0);
-    return measure_layers(
-        layers_to_measure(plan, model),
-        {&config, static_cast<size_t>(num_threads), &progress, nullptr, only_digest});
+    return measure_layers(layers_to_measure(plan), {&config, static_cast<size_t>(num_threads),
+                                                    &progress, nullptr, only_digest});
   }
 
   TempDir dir;

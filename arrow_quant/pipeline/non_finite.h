@@ -10,7 +10,7 @@
 
 namespace arrow_quant {
 
-// source: the file or folder of the tensor, for the message. Throws: Error(NonFinite).
+// source: the file of the tensor, for the message. Throws: Error(NonFinite).
 [[noreturn]] void throw_non_finite(const std::filesystem::path& source, const TensorInfo& tensor,
                                    const RangeStats::NonFinite& bad);
 

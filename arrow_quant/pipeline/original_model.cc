@@ -26,7 +26,9 @@ ModelDirOptions options_of(const Manifest& manifest) {
 // A pipeline's component may be given by itself, as its folder.
 ModelDir open_source(const std::filesystem::path& path, const Manifest& manifest) {
   ModelDirOptions options = options_of(manifest);
-  if (options.components.size() == 1 && !std::filesystem::exists(path / "model_index.json")) {
+  std::error_code ignored;
+  if (options.components.size() == 1 &&
+      !std::filesystem::exists(path / "model_index.json", ignored)) {
     options.components.clear();
   }
   return open_model_dir(path, options);
@@ -35,7 +37,8 @@ ModelDir open_source(const std::filesystem::path& path, const Manifest& manifest
 }  // namespace
 
 OriginalModel::OriginalModel(const std::filesystem::path& path, const Manifest& manifest) {
-  if (std::filesystem::is_regular_file(path / kManifestName)) {
+  std::error_code ignored;
+  if (!path.empty() && std::filesystem::is_regular_file(path / kManifestName, ignored)) {
     quantized_ = QuantizedModel::open(path);
     list_quantized_tensors();
   } else {

@@ -123,11 +123,6 @@ std::vector<BlockRange> blocks_of(const PlannedTensor& tensor) {
                            width ? packed_row_bytes(cols, *width) : source_row_bytes(tensor));
 }
 
-std::filesystem::path source_of(const PlannedComponent& component, const ModelDir& model) {
-  return model.layout == ModelLayout::SingleFile ? model.root
-                                                 : model.root / component.source->subdir;
-}
-
 bool has_target(const DiffusionQuantConfig& config) {
   return config.target_bits_per_weight.has_value() || config.target_size_mb.has_value();
 }

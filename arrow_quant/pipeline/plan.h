@@ -68,9 +68,6 @@ bool has_target(const DiffusionQuantConfig& config);
 // The blocks that the tensor is cut into, as it is decided.
 std::vector<BlockRange> blocks_of(const PlannedTensor& tensor);
 
-// The file or folder that a component's tensors come from, for messages.
-std::filesystem::path source_of(const PlannedComponent& component, const ModelDir& model);
-
 // Bytes of codes and parameters that a tensor takes at `width`.
 int64_t planned_bytes(const PlannedTensor& tensor, std::optional<BitWidth> width,
                       int64_t group_size);

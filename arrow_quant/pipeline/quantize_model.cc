@@ -164,7 +164,7 @@ class Run {
       }
       metadata_bytes = std::max(metadata_bytes, bytes);
     }
-    SharedBits bits = share_bits(plan_, model_, metadata_bytes, journal_.allocation, context);
+    SharedBits bits = share_bits(plan_, metadata_bytes, journal_.allocation, context);
     if (!bits.recorded) {
       output_.start_over(journal_.fingerprint);
       journal_ = {journal_.fingerprint, {}, bits.record};
@@ -298,9 +298,8 @@ QuantizationResult quantize_model(const fs::path& model_path, const fs::path& ou
 
   OutputDir output(output_path, model_path, fingerprint, config.overwrite, hooks.cancel);
   const bool recorded = output.journal() && output.journal()->allocation;
-  Progress progress(
-      hooks.progress,
-      plan.source_bytes + (has_target(config) ? sharing_bytes(plan, model, recorded) : 0));
+  Progress progress(hooks.progress,
+                    plan.source_bytes + (has_target(config) ? sharing_bytes(plan, recorded) : 0));
   const auto finish = [&](QuantizationResult result, const std::string& message) {
     result.quantization_time_s =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();

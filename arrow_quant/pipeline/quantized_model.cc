@@ -62,8 +62,14 @@ struct QuantizedModel::Impl {
 namespace {
 
 [[noreturn]] void throw_not_a_model(const fs::path& path) {
+  std::error_code error;
+  const bool there = fs::exists(path, error);
+  if (error) {
+    throw_io_error("open", path, error.value());
+  }
   const std::string problem =
-      !fs::exists(path) ? " does not exist"
+      path.empty() ? "the quantized model's path is empty; name its directory"
+      : !there     ? " does not exist"
       : fs::exists(path / kJournalName)
           ? " is an unfinished run: run the same quantize command again to complete it"
           : " is not a quantized model: it has no " + std::string(kManifestName) +
@@ -81,7 +87,7 @@ QuantizedModel::~QuantizedModel() = default;
 QuantizedModel QuantizedModel::open(const fs::path& path) {
   const fs::path manifest_path = path / kManifestName;
   std::error_code ignored;
-  if (!fs::is_regular_file(manifest_path, ignored)) {
+  if (path.empty() || !fs::is_regular_file(manifest_path, ignored)) {
     throw_not_a_model(path);
   }
   auto impl = std::make_unique<Impl>();

@@ -7,10 +7,10 @@
 
 namespace arrow_quant {
 
-SharedBits share_bits(Plan& plan, const ModelDir& model, size_t metadata_bytes,
+SharedBits share_bits(Plan& plan, size_t metadata_bytes,
                       const std::optional<RecordedAllocation>& recorded,
                       const MeasureContext& context) {
-  const std::vector<LayerProbe> probes = layers_to_measure(plan, model);
+  const std::vector<LayerProbe> probes = layers_to_measure(plan);
   if (recorded) {
     MeasureContext reading = context;
     reading.only_digest = true;
@@ -24,8 +24,8 @@ SharedBits share_bits(Plan& plan, const ModelDir& model, size_t metadata_bytes,
           false};
 }
 
-uint64_t sharing_bytes(const Plan& plan, const ModelDir& model, bool recorded) {
-  return measured_bytes(layers_to_measure(plan, model), recorded);
+uint64_t sharing_bytes(const Plan& plan, bool recorded) {
+  return measured_bytes(layers_to_measure(plan), recorded);
 }
 
 double reached(const Allocation& allocation, const std::vector<ComponentRecord>& components) {

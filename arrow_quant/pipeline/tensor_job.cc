@@ -272,7 +272,8 @@ RangeStats TensorJob::range_of_chunks() const {
 bool TensorJob::begin_again(const RangeStats& range) {
   if (range.non_finite) {
     if (config_.on_nonfinite == OnNonFinite::Error) {
-      throw_non_finite(labels_.source, *tensor_.info, *range.non_finite);
+      throw_non_finite(labels_.source->shards[tensor_.shard].path(), *tensor_.info,
+                       *range.non_finite);
     }
     begin_kept(kept_for_non_finite(*tensor_.info, *range.non_finite));
     return true;

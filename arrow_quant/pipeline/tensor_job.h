@@ -40,7 +40,7 @@ class TensorJob {
   struct Labels {
     std::string component;
     std::string modality;
-    std::filesystem::path source;  // for messages
+    const ModelComponent* source = nullptr;  // its files, for messages
   };
 
   // Everything passed must outlive the job. calibration, activation: null where no calibration data

@@ -101,7 +101,7 @@ bool WidthProbe::conclude() {
   }
   if (range_.non_finite) {
     if (config_.on_nonfinite == OnNonFinite::Error) {
-      throw_non_finite(layer_.source, *layer_.tensor->info, *range_.non_finite);
+      throw_non_finite(layer_.file->path(), *layer_.tensor->info, *range_.non_finite);
     }
     return false;
   }

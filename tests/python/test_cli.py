@@ -272,6 +272,7 @@ WRONG_USAGE = {
         "did you mean --bits?",
     ),
     "missing output": (["quantize", "MODEL"], "output is required"),
+    "empty output": (["quantize", "MODEL", ""], "the output's name is empty"),
     "too many paths": (
         ["quantize", "MODEL", "OUT", "MORE"],
         "unexpected argument MORE",
@@ -368,7 +369,27 @@ def inspect_nothing(tmp_path: Path) -> list[str]:
     return ["inspect", "nowhere"]
 
 
+def no_name(tmp_path: Path) -> list[str]:
+    return ["quantize", "", "out"]
+
+
+def inspect_long_name(tmp_path: Path) -> list[str]:
+    return ["inspect", "x" * 300]
+
+
+def validate_long_name(tmp_path: Path) -> list[str]:
+    return ["validate", "model", "x" * 300]
+
+
+def write_long_name(tmp_path: Path) -> list[str]:
+    return ["quantize", "model", "x" * 300]
+
+
 FAILURES = [
+    (no_name, "ModelNotFound"),
+    (inspect_long_name, "Io"),
+    (validate_long_name, "Io"),
+    (write_long_name, "Io"),
     (no_model, "ModelNotFound"),
     (foreign_output, "OutputExists"),
     (cut_file, "InvalidModel"),
@@ -433,17 +454,20 @@ def test_a_reader_that_goes_away_is_no_failure(tmp_path: Path) -> None:
             assert process.wait(timeout=120) == 0
 
 
-def test_a_full_disk_under_standard_output_is_a_failure(model: Path) -> None:
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_a_full_disk_under_standard_output_is_a_failure_told_once(
+    model: Path, flags: list[str]
+) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [PROGRAM, "inspect", model],
+            [PROGRAM, "inspect", model, *flags],
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
             check=False,
         )
     assert done.returncode == 1
-    assert "standard output" in done.stderr
+    assert done.stderr.count("standard output") == 1
 
 
 def write_long_model(directory: Path) -> Path:
