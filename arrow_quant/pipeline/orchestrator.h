@@ -26,7 +26,7 @@ struct RunHooks {
 class DiffusionOrchestrator {
  public:
   // Throws: what DiffusionQuantConfig::validate() throws.
-  explicit DiffusionOrchestrator(DiffusionQuantConfig config);
+  explicit DiffusionOrchestrator(DiffusionQuantConfig config = {});
 
   const DiffusionQuantConfig& config() const { return config_; }
 

@@ -34,8 +34,8 @@ TEST_F(ReferenceExamples, QuantizeModel) {
   EXPECT_GT(result.compression_ratio, 3.0);
 }
 
-TEST(Orchestrator, TakesTheDefaultsOfAnEmptyConfig) {
-  EXPECT_EQ(DiffusionOrchestrator({}).config(), DiffusionQuantConfig());
+TEST(Orchestrator, HasTheDefaultsWithoutAConfig) {
+  EXPECT_EQ(DiffusionOrchestrator().config(), DiffusionQuantConfig());
 }
 
 TEST_F(ReferenceExamples, FromProfile) {
