@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,13 +56,12 @@ def test_a_model_and_its_inputs_are_taken_as_in_the_plain_call(tmp_path: Path) -
     assert ticks > 10, "the event loop runs on"
 
 
-@pytest.mark.parametrize(
-    "message", ["call 2", "down", "measuring the error", "correction", "writing"]
-)
-def test_cancelling_stops_work_with_a_model_wherever_it_is(tmp_path: Path, message: str) -> None:
-    given = blocks(tmp_path / "model")
+def calls_after_cancelling(
+    net: torch.nn.Module, message: str, begin: Callable[[Callable[..., None]], Awaitable[Any]]
+) -> int:
+    """Cancel what begin(progress) does once a message has these words; count net's calls then."""
     calls: list[int] = []
-    given["model"].register_forward_pre_hook(lambda *_: calls.append(1))
+    hook = net.register_forward_pre_hook(lambda *_: calls.append(1))
 
     async def main() -> int:
         reached = asyncio.Event()
@@ -70,19 +70,32 @@ def test_cancelling_stops_work_with_a_model_wherever_it_is(tmp_path: Path, messa
             if message in text:
                 reached.set()
 
-        run = asyncio.ensure_future(
-            AsyncArrowQuantV2().quantize_diffusion_model_async(
-                output_path=tmp_path / "out", progress_callback=progress, **given
-            )
-        )
+        run = asyncio.ensure_future(begin(progress))
         await reached.wait()
         run.cancel()
         before = len(calls)
         with pytest.raises(asyncio.CancelledError):
-            await run
+            await asyncio.wait_for(run, 10)
         return len(calls) - before
 
-    assert asyncio.run(main()) <= 1, "the call under way is the last one"
+    after = asyncio.run(main())
+    hook.remove()
+    return after
+
+
+@pytest.mark.parametrize(
+    "message", ["call 2", "down", "measuring the error", "correction", "writing"]
+)
+def test_cancelling_stops_work_with_a_model_wherever_it_is(tmp_path: Path, message: str) -> None:
+    given = blocks(tmp_path / "model")
+
+    def begin(progress: Callable[..., None]) -> Awaitable[Any]:
+        return AsyncArrowQuantV2().quantize_diffusion_model_async(
+            output_path=tmp_path / "out", progress_callback=progress, **given
+        )
+
+    after = calls_after_cancelling(given["model"], message, begin)
+    assert after <= 1, "the call under way is the last one"
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
@@ -148,30 +161,16 @@ def endless(model: Any) -> torch.Tensor:
 
 @pytest.mark.parametrize("message", ["down", "predictions", "layers", "samples"])
 def test_cancelling_stops_validating_wherever_it_is(pair: tuple[Path, Path], message: str) -> None:
-    net, calls = nets.Blocks(), list[int]()
-    net.register_forward_pre_hook(lambda *_: calls.append(1))
+    net = nets.Blocks()
 
-    async def main() -> int:
-        reached = asyncio.Event()
-
-        def progress(text: str, fraction: float) -> None:
-            if message in text:
-                reached.set()
-
-        run = asyncio.ensure_future(
-            AsyncArrowQuantV2().validate_quality_async(
-                *pair, progress, model=net, inputs=nets.calls((512, 128), 16), sampler=endless
-            )
+    def begin(progress: Callable[..., None]) -> Awaitable[Any]:
+        return AsyncArrowQuantV2().validate_quality_async(
+            *pair, progress, model=net, inputs=nets.calls((512, 128), 16), sampler=endless
         )
-        await reached.wait()
-        run.cancel()
-        before = len(calls)
-        with pytest.raises(asyncio.CancelledError):
-            await asyncio.wait_for(run, 10)
-        return len(calls) - before
 
-    assert asyncio.run(main()) <= 2, "the call under way is the last one that runs"
-    assert len(net._forward_pre_hooks) == 1
+    after = calls_after_cancelling(net, message, begin)
+    assert after <= 2, "the call under way is the last one that runs"
+    assert not net._forward_pre_hooks
 
 
 def test_what_a_callback_or_sampler_raises_comes_out_of_validating(pair: tuple[Path, Path]) -> None:
