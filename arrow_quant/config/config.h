@@ -40,6 +40,7 @@ struct DiffusionQuantConfig {
   std::optional<std::string> calibration_path;  // unset: no calibration data
   std::optional<int64_t> activation_bits;       // 4 or 8; unset: activations stay as they are
   ActivationMode activation_mode = ActivationMode::Dynamic;
+  bool enable_activation_clipping = true;
   Quality quality = Quality::Standard;
   Compensation compensation = Compensation::Auto;
   Rotation rotation = Rotation::Auto;

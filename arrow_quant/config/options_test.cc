@@ -58,6 +58,7 @@ TEST(OptionsTest, EveryOptionReadsBackWhatWasSet) {
       {"calibration_path", std::string("calibration.parquet")},
       {"activation_bits", int64_t{8}},
       {"activation_mode", std::string("static")},
+      {"enable_activation_clipping", false},
       {"quality", std::string("high")},
       {"compensation", std::string("off")},
       {"rotation", std::string("off")},

@@ -27,8 +27,8 @@ struct ActivationTime {
 
 struct ActivationTask {
   ActivationScheme scheme;
-  // Whether clip ratios are searched: not where inputs are rotated, which spreads outliers, so that
-  // clipping costs more than it saves.
+  // Whether clip ratios are searched: not where that is off, and not where inputs are rotated,
+  // which spreads outliers, so that clipping costs more than it saves.
   bool may_clip = true;
   // Rows as the quantizer sees them: transformed where the layer has a transform.
   const ActivationRows* calibrating = nullptr;

@@ -58,7 +58,8 @@ std::optional<ActivationChoice> choose_layer_activation(const PlannedTensor& ten
       source.cancel);
   ActivationTask task;
   task.scheme = *activation_scheme(config);
-  task.may_clip = !transformed || transform->hadamard_block == 0;
+  task.may_clip =
+      config.enable_activation_clipping && (!transformed || transform->hadamard_block == 0);
   task.calibrating = &calibrating;
   task.held_out = &held_out;
   task.sketch = &sketch;

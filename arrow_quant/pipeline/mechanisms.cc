@@ -120,6 +120,18 @@ void warn_if_idle(const Mechanism& mechanism, const char* option,
   }
 }
 
+const char* why_no_groups(const DiffusionQuantConfig& config) {
+  if (config.activation_mode == ActivationMode::Dynamic) {
+    if (config.activation_bits == 8) {
+      return "8 bit activations need no parameters: their ranges are taken from each row";
+    }
+    if (!config.enable_activation_clipping) {
+      return "enable_activation_clipping is off: ranges are taken whole from each row";
+    }
+  }
+  return "one group of timesteps serves held-out rows as well";
+}
+
 void complete_low_rank(Mechanisms& mechanisms, const std::vector<LayerReport>& layers) {
   Mechanism& low_rank = mechanisms.low_rank;
   if (!low_rank.reason.empty()) return;
@@ -136,11 +148,7 @@ void complete_low_rank(Mechanisms& mechanisms, const std::vector<LayerReport>& l
 
 void complete(Mechanisms& mechanisms, const DiffusionQuantConfig& config,
               const std::vector<LayerReport>& layers) {
-  const bool ranged = config.activation_mode == ActivationMode::Dynamic && config.activation_bits &&
-                      *config.activation_bits == 8;
-  settle(mechanisms.time_aware, any_of(layers, has_groups),
-         ranged ? "8 bit activations need no parameters: their ranges are taken from each row"
-                : "one group of timesteps serves held-out rows as well");
+  settle(mechanisms.time_aware, any_of(layers, has_groups), why_no_groups(config));
   const bool open = mechanisms.thermodynamic.reason.empty();
   settle(mechanisms.thermodynamic, any_of(layers, had_phases),
          "no layer has activation parameters that differ between groups of timesteps");

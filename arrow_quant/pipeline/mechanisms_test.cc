@@ -141,5 +141,32 @@ TEST(Mechanisms, OnlyFinishedLayersTellWhetherParametersDependOnTime) {
   EXPECT_THAT(with.warnings, IsEmpty());
 }
 
+TEST(Mechanisms, WhereParametersDoNotDependOnTimeTheReasonNamesWhatKeepsThemFromIt) {
+  struct Case {
+    int64_t bits;
+    ActivationMode mode;
+    bool clipping;
+    std::string reason;
+  };
+  const std::vector<Case> cases = {
+      {4, ActivationMode::Dynamic, true, "one group of timesteps serves held-out rows as well"},
+      {4, ActivationMode::Dynamic, false,
+       "enable_activation_clipping is off: ranges are taken whole from each row"},
+      {8, ActivationMode::Dynamic, false,
+       "8 bit activations need no parameters: their ranges are taken from each row"},
+      {4, ActivationMode::Static, false, "one group of timesteps serves held-out rows as well"},
+  };
+  for (const Case& c : cases) {
+    Config config;
+    config.activation_bits = c.bits;
+    config.activation_mode = c.mode;
+    config.enable_activation_clipping = c.clipping;
+    Mechanisms mechanisms;
+    mechanisms.time_aware = {true, false, ""};
+    complete(mechanisms, config, {LayerReport{}});
+    EXPECT_EQ(mechanisms.time_aware.reason, c.reason);
+  }
+}
+
 }  // namespace
 }  // namespace arrow_quant

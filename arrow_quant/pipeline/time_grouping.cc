@@ -68,7 +68,8 @@ class Grouping {
 
   // Whether parameters of activations can differ from group to group.
   bool searches() const {
-    return scheme_ && (scheme_->mode == ActMode::Static || searches_bank(*scheme_, true));
+    return scheme_ && (scheme_->mode == ActMode::Static ||
+                       searches_bank(*scheme_, context_.config->enable_activation_clipping));
   }
   size_t steps() const { return time_.axis.steps(); }
   size_t most_groups() const {

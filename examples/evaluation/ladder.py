@@ -17,8 +17,10 @@ WITH_MODEL = "default with the model"
 
 STATIC = {"activation_mode": "static"}
 STATIC_RANGES = "static ranges, 10 groups"
+# Nothing that depends on the time, and ranges of inputs whole.
+WHOLE_RANGES = {"enable_time_aware": False, "enable_activation_clipping": False}
 # What touches weights alone.
-WEIGHTS_ONLY = {"enable_spatial": False, "enable_time_aware": False}
+WEIGHTS_ONLY = {"enable_spatial": False} | WHOLE_RANGES
 
 
 @dataclass(frozen=True)
@@ -66,12 +68,12 @@ class Row:
 
 SMOOTHING = Row(
     "smoothing",
-    {"rotation": "off", "enable_time_aware": False},
+    {"rotation": "off"} | WHOLE_RANGES,
     calibrated=True,
     against=COMPENSATION,
     feature="smoothing of inputs",
 )
-ROTATION = Row("", {"enable_time_aware": False}, calibrated=True, feature="rotation of inputs")
+ROTATION = Row("", WHOLE_RANGES, calibrated=True, feature="rotation of inputs")
 JUDGEMENT = Row(
     WITH_MODEL,
     calibrated=True,

@@ -124,6 +124,7 @@ class DiffusionQuantConfig:
         calibration_path: str | os.PathLike[str] | None = None,
         activation_bits: int | None = None,
         activation_mode: str = "dynamic",
+        enable_activation_clipping: bool = True,
         quality: str = "standard",
         compensation: str = "auto",
         rotation: str = "auto",
@@ -178,6 +179,7 @@ class DiffusionQuantConfig:
     def calibration_path(self, value: str | os.PathLike[str] | None) -> None: ...
     activation_bits: int | None
     activation_mode: str
+    enable_activation_clipping: bool
     quality: str
     compensation: str
     rotation: str

@@ -145,6 +145,29 @@ def test_inputs_are_clipped_where_that_helps_group_by_group(net: Net, quantize: 
     assert output_error(net, result) < 0.9 * output_error(net, plain)
 
 
+def test_without_clipping_ranges_are_taken_whole_from_each_row(
+    net: Net, quantize: Quantize
+) -> None:
+    plain = quantize("plain", activation_bits=4, enable_activation_clipping=False)
+    for activation in activations(plain):
+        assert (activation.bits, activation.mode) == (4, "dynamic")
+        assert activation.clip.tolist() == [1.0]
+    assert not any(layer["activation_steps"] for layer in plain["layers"])
+    assert not plain["time_aware_applied"]
+    assert plain["time_aware_reason"].startswith("enable_activation_clipping is off")
+    clipped = quantize("clipped", activation_bits=4)
+    assert output_error(net, clipped) < 0.9 * output_error(net, plain)
+
+
+def test_static_ranges_are_searched_without_clipping_too(quantize: Quantize) -> None:
+    static = {"activation_bits": 4, "activation_mode": "static"}
+    with_it, without = (
+        quantize(name, **static, enable_activation_clipping=on)
+        for name, on in (("with", True), ("without", False))
+    )
+    assert steps_of(with_it, "static range") == steps_of(without, "static range") != []
+
+
 def test_eight_bits_take_the_range_of_each_row_as_it_is(quantize: Quantize) -> None:
     result = quantize(activation_bits=8)
     for activation in activations(result):

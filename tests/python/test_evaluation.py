@@ -144,6 +144,13 @@ def test_every_row_compares_itself_with_one_above_it() -> None:
     assert set(TARGETS) <= {setting.name for setting in settings()}
 
 
+def test_inputs_are_clipped_in_the_rows_from_clipping_on() -> None:
+    rows = ladder(next(s for s in settings() if s.name == "W4A4 g128"))
+    clips = [row.options.get("enable_activation_clipping", True) for row in rows if row.calibrated]
+    first = [row.name for row in rows if row.calibrated].index("clipping, 1 group")
+    assert clips == [False] * first + [True] * (len(clips) - first)
+
+
 def outcome(row: str, error: float, bits: float, setting: str = W4.name, **more: Any) -> Outcome:
     spread = np.array([0.9, 1.1])
     measured = Measured(error, error * spread, error * spread)

@@ -85,6 +85,11 @@ OPTIONS_WITH_EFFECT = {
     ),
     "activation_bits": Row({"activation_bits": 8}, at("files")),
     "activation_mode": Row({"activation_mode": "static"}, at("warnings")),
+    "enable_activation_clipping": Row(
+        {"enable_activation_clipping": False},
+        at("time_aware_reason"),
+        RANGES | {"activation_mode": "dynamic"},
+    ),
     "num_time_groups": Row({"num_time_groups": 1}, at("time_groups"), RANGES),
     "calibration_samples": Row({"calibration_samples": 4}, activation_steps, RANGES),
     "smoothness_threshold": Row(
