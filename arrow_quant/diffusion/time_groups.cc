@@ -176,7 +176,7 @@ std::vector<size_t> best_candidates(const CandidateCosts& layer, std::span<const
 
 TimeGrouping choose_time_groups(std::span<const CandidateCosts> layers,
                                 std::span<const CandidateCosts> held_out, RowTrajectories rows,
-                                size_t max_groups, GroupNeeds needs) {
+                                size_t max_groups, double least_saving, GroupNeeds needs) {
   const std::vector<GroupBegins> groupings = cheapest_groupings(
       span_costs(layers, rows.size()), least_ends(rows, attainable_needs(rows, needs)), max_groups);
   TimeGrouping chosen;
@@ -192,6 +192,8 @@ TimeGrouping choose_time_groups(std::span<const CandidateCosts> layers,
       best = i;
     }
   }
+  const std::vector<double>& costs = chosen.held_out_costs;
+  if (costs[best] > costs[0] * (1 - least_saving)) best = 0;
   chosen.begins = groupings[best];
   for (const CandidateCosts& layer : layers) {
     chosen.candidates.push_back(best_candidates(layer, chosen.begins));

@@ -50,12 +50,13 @@ struct TimeGrouping {
 // max_groups groups, each of which meets the needs (see attainable_needs):
 //   cost(i, j) of steps i … j = Σ_layers min_k Σ_t costs[t][k] / min_k Σ_all t costs[t][k]
 // and takes the number of groups that costs least on the held-out rows when each further group is
-// charged 2.5 %. Layers that cost nothing anywhere have no say.
-// Pre: layers and held_out have the same shape, at least one step; one entry of rows per step;
-// max_groups ≥ 1. Cost: O(steps² · candidates · layers + max_groups · steps²), steps² numbers.
+// charged 2.5 %; one group if these save less than the share `least_saving` of what it costs.
+// Layers that cost nothing anywhere have no say. Pre: layers and held_out have the same shape, at
+// least one step; one entry of rows per step; max_groups ≥ 1. Cost: O(steps² · candidates · layers
+// + max_groups · steps²), steps² numbers.
 TimeGrouping choose_time_groups(std::span<const CandidateCosts> layers,
                                 std::span<const CandidateCosts> held_out, RowTrajectories rows,
-                                size_t max_groups, GroupNeeds needs = {});
+                                size_t max_groups, double least_saving = 0, GroupNeeds needs = {});
 
 // The candidate of each group that costs a layer least; of equal ones the first. For layers that
 // had no part in choosing the groups.

@@ -99,7 +99,7 @@ TEST(TimeGroups, TheGroupingIsTheCheapestOfAllThatMeetTheNeeds) {
     }
     const GroupNeeds asked = {trial % 11, trial % 5};
     const GroupNeeds needs = attainable_needs(rows, asked);
-    const TimeGrouping chosen = choose_time_groups(layers, layers, rows, max_groups, asked);
+    const TimeGrouping chosen = choose_time_groups(layers, layers, rows, max_groups, 0, asked);
     ASSERT_TRUE(meets(rows, chosen.begins, needs)) << trial;
     const size_t groups = chosen.begins.size();
     std::vector<double> best(max_groups + 1, std::numeric_limits<double>::infinity());
@@ -121,7 +121,8 @@ TEST(TimeGroups, CandidatesAreTheCheapestOfTheirGroup) {
   // Steps 0 and 1 want candidate 0, steps 2 and 3 candidate 1; the second layer the other way.
   const std::vector<CandidateCosts> layers = {{{1, 9, 1, 9, 9, 1, 9, 1}, 2},
                                               {{9, 1, 9, 1, 1, 9, 1, 9}, 2}};
-  const TimeGrouping chosen = choose_time_groups(layers, layers, even_rows(4, 1, 1), 4, kNoNeeds);
+  const TimeGrouping chosen =
+      choose_time_groups(layers, layers, even_rows(4, 1, 1), 4, 0, kNoNeeds);
   EXPECT_EQ(chosen.begins, (GroupBegins{0, 2}));
   EXPECT_EQ(chosen.candidates, (std::vector<std::vector<size_t>>{{0, 1}, {1, 0}}));
   EXPECT_EQ(chosen.held_out_costs.front(), 2) << "one group costs 1 per layer";
@@ -133,8 +134,8 @@ TEST(TimeGroups, GroupsThatHelpTheCalibrationAloneAreNotTaken) {
   const std::vector<CandidateCosts> layers = {{{1, 9, 9, 1}, 2}};
   const std::vector<CandidateCosts> held_out = {{{5, 5, 4, 6}, 2}};
   const Trajectories rows = even_rows(2, 1, 1);
-  EXPECT_EQ(choose_time_groups(layers, layers, rows, 2, kNoNeeds).begins.size(), 2u);
-  EXPECT_EQ(choose_time_groups(layers, held_out, rows, 2, kNoNeeds).begins.size(), 1u);
+  EXPECT_EQ(choose_time_groups(layers, layers, rows, 2, 0, kNoNeeds).begins.size(), 2u);
+  EXPECT_EQ(choose_time_groups(layers, held_out, rows, 2, 0, kNoNeeds).begins.size(), 1u);
 }
 
 TEST(TimeGroups, AFurtherGroupMustSaveTwoAndAHalfPercent) {
@@ -142,13 +143,25 @@ TEST(TimeGroups, AFurtherGroupMustSaveTwoAndAHalfPercent) {
   for (const auto& [saved, groups] : {std::pair{0.02, 1u}, std::pair{0.03, 2u}}) {
     // What the second candidate saves at step 1 it costs at step 0.
     const std::vector<CandidateCosts> layers = {{{1, 2, 1, 1 - 2 * saved}, 2}};
-    EXPECT_EQ(choose_time_groups(layers, layers, rows, 2, kNoNeeds).begins.size(), groups);
+    EXPECT_EQ(choose_time_groups(layers, layers, rows, 2, 0, kNoNeeds).begins.size(), groups);
+  }
+}
+
+TEST(TimeGroups, GroupsThatSaveLessThanIsAskedForAreNotTaken) {
+  const Trajectories rows = even_rows(2, 1, 1);
+  const std::vector<CandidateCosts> layers = {{{1, 2, 1, 0.8}, 2}};  // two groups save a tenth
+  for (const auto& [least, groups] :
+       {std::pair{0.0, 2u}, std::pair{0.09, 2u}, std::pair{0.11, 1u}}) {
+    const TimeGrouping chosen = choose_time_groups(layers, layers, rows, 2, least, kNoNeeds);
+    EXPECT_EQ(chosen.begins.size(), groups) << least;
+    EXPECT_EQ(chosen.candidates[0].size(), groups) << least;
   }
 }
 
 TEST(TimeGroups, LayersThatCostNothingHaveNoSay) {
   const std::vector<CandidateCosts> layers = {{{0, 9, 0, 9}, 2}, {{1, 9, 9, 1}, 2}};
-  const TimeGrouping chosen = choose_time_groups(layers, layers, even_rows(2, 1, 1), 2, kNoNeeds);
+  const TimeGrouping chosen =
+      choose_time_groups(layers, layers, even_rows(2, 1, 1), 2, 0, kNoNeeds);
   EXPECT_EQ(chosen.begins.size(), 2u);
   EXPECT_EQ(chosen.held_out_costs.front(), 1);
 }

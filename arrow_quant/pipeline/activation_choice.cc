@@ -30,8 +30,7 @@ class Choosing {
         estimate_{task.scheme, task.sketch, task.time.begins, whole_range()} {}
 
   ActivationChoice run() {
-    parameters_ = task_.step_ranges.empty() ? plain_parameters(estimate_, *task_.calibrating)
-                                            : plain_parameters(estimate_, task_.step_ranges);
+    parameters_ = plain(estimate_);
     error_ = error_of(parameters_);
     search();
     if (task_.time.begins.size() > 1) {
@@ -48,6 +47,11 @@ class Choosing {
 
  private:
   bool is_static() const { return task_.scheme.mode == ActMode::Static; }
+
+  ActivationParameters plain(const EstimateTask& estimate) const {
+    return task_.step_ranges.empty() ? plain_parameters(estimate, *task_.calibrating)
+                                     : plain_parameters(estimate, task_.step_ranges);
+  }
 
   ValueRange whole_range() const {
     ValueRange whole = extremes_of(*task_.calibrating);
@@ -79,8 +83,11 @@ class Choosing {
   void search() {
     if (searches_bank(task_.scheme, task_.may_clip)) {
       bank_.emplace(*task_.calibrating, task_.scheme, estimate_.whole, *task_.sketch);
-      searched_ = offer(is_static() ? "static range" : "clip", search_parameters(estimate_, *bank_),
-                        is_static() ? 0 : kClipGate);
+      if (is_static()) {
+        search_ranges();
+      } else {
+        searched_ = offer("clip", search_parameters(estimate_, *bank_), kClipGate);
+      }
     } else if (is_static()) {
       const ActivationParameters plain = parameters_;
       for (const double margin : kMargins) {
@@ -89,6 +96,21 @@ class Choosing {
               with_margin(plain, margin), 0);
       }
     }
+  }
+
+  // One range for all times first; those of the groups must be better.
+  void search_ranges() {
+    const size_t groups = task_.time.begins.size();
+    EstimateTask all_times = estimate_;
+    all_times.begins = all_times.begins.first(1);
+    const auto repeated = [&](const ActivationParameters& one) {
+      return ActivationParameters(groups, one.front());
+    };
+    parameters_ = repeated(plain(all_times));
+    error_ = error_of(parameters_);
+    searched_ = offer("static range", repeated(search_parameters(all_times, *bank_)), 0);
+    if (groups == 1) return;
+    searched_ = offer("ranges of groups", search_parameters(estimate_, *bank_), 0) || searched_;
   }
 
   // Decided for the component as a whole; here it is only reported.

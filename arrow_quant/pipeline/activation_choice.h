@@ -42,22 +42,22 @@ struct ActivationTask {
 
 struct ActivationChoice {
   std::vector<ActivationRange> act;  // of each group, or one where all are the same
-  // In the order in which they were tried: "clip" or "static range", "boundary smoothing", "markov
-  // smoother", "transition optimization". Errors are those of the outputs on held-out rows that
-  // quantizing the inputs makes; see ActivationCost.
+  // In the order in which they were tried: "clip" or "static range", "ranges of groups", "boundary
+  // smoothing", "markov smoother", "transition optimization". Errors are those of the outputs on
+  // held-out rows that quantizing the inputs makes; see ActivationCost.
   std::vector<StepReport> steps;
   std::optional<MarkovDiagnosis> diagnosis;  // where phase 1 is on
 };
 
 // Dynamic: a clip ratio for each group, at 4 bits where one is searched, kept where the held-out
-// error falls by at least a tenth. Static, 4 bits: of 121 ranges the one that costs each group
-// least; 8 bits: each group's range times the margin of 1, 1.15 and 1.3 that costs held-out rows
-// least, since the extremes of a sample fall short of those to come. Then, where phases are on, on
-// parameters that were searched or are static: the Markov smoother if a group has less than 64
-// rows, and transition optimization on at most 32 rows a group, each kept where the held-out error
-// falls as far as phase_gate() asks. Transition optimization picks on one half of the held-out rows
-// and is judged on the other. Pre: the rows have as many steps as the blends; at least one
-// calibrating row.
+// error falls by at least a tenth. Static, 4 bits: of 121 ranges the one that costs least at
+// all times, then the one that costs each group least, if held-out rows gain by them; 8 bits: each
+// group's range times the margin of 1, 1.15 and 1.3 that costs held-out rows least, since the
+// extremes of a sample fall short of those to come. Then, where phases are on, on parameters that
+// were searched or are static: the Markov smoother if a group has less than 64 rows, and transition
+// optimization on at most 32 rows a group, each kept where the held-out error falls as far as
+// phase_gate() asks. Transition optimization picks on one half of the held-out rows and is judged
+// on the other. Pre: the rows have as many steps as the blends; at least one calibrating row.
 ActivationChoice choose_activation(const ActivationTask& task);
 
 // Parameters as a runtime has them at each step: those of the groups, rounded as they are stored,

@@ -163,8 +163,21 @@ TEST_F(ActivationChoosing, StaticRangesAtFourBitsFollowTheGroups) {
     EXPECT_EQ(range.clip, 1.0f);
     EXPECT_EQ(range.zero_point, std::nearbyint(range.zero_point));
   }
-  ASSERT_NE(step(choice, "static range"), nullptr);
-  EXPECT_TRUE(step(choice, "static range")->accepted);
+  for (const char* name : {"static range", "ranges of groups"}) {
+    ASSERT_NE(step(choice, name), nullptr);
+    EXPECT_TRUE(step(choice, name)->accepted);
+  }
+}
+
+TEST_F(ActivationChoosing, OneStaticRangeServesAllTimesWhereThoseOfGroupsCostHeldOutRowsMore) {
+  std::vector<Look> looks(kSteps);
+  for (size_t t = 0; t < kSteps / 2; ++t) looks[t].spread = 5;
+  look(looks);
+  held_out_.emplace(sample(std::vector<Look>(kSteps, {5, 0}), 4, 8, 2), kCols, kSteps,
+                    ActivationRows::Pick{});
+  const ActivationChoice choice = choose_activation(task(ActMode::Static, 4));
+  ASSERT_EQ(choice.act.size(), 1u);
+  EXPECT_FALSE(step(choice, "ranges of groups")->accepted);
 }
 
 TEST_F(ActivationChoosing, StaticRangesAtEightBitsAreWidenedWhereASampleFallsShort) {

@@ -42,6 +42,8 @@ class Calibration {
   bool covers(const PlannedComponent& component, const PlannedTensor& tensor) const;
   // Whether views() asks for the largest |w| of each of the tensor's columns.
   bool wants_weight_range(const PlannedTensor& tensor) const;
+  // Whether rotated inputs are tried.
+  bool rotates(const PlannedTensor& tensor, BitWidth width) const;
   // The rank of the low ranks that are tried on a covered tensor at some width; 0: none.
   size_t low_rank_of(const PlannedTensor& tensor, BitWidth width) const;
   const CancelToken* cancel() const { return cancel_; }
@@ -55,7 +57,6 @@ class Calibration {
   void match(const Plan& plan, uint64_t memory_limit_bytes);
   void check_width(const PlannedTensor& tensor, const CalibrationFile::Entry& data) const;
   [[noreturn]] void refuse_other_model() const;
-  bool rotates(const PlannedTensor& tensor, BitWidth width) const;
   size_t num_views(const PlannedTensor& tensor, BitWidth width) const;
   uint64_t bytes_needed(const PlannedTensor& tensor, const CalibrationFile::Entry& data,
                         bool compensated) const;

@@ -46,12 +46,12 @@ struct TimeGroupingContext {
 
 // Where activation parameters can differ between groups (static ranges, clip ratios), the groups
 // that cost at most 64 layers with such parameters least (choose_time_groups), fewer layers where
-// they are large; otherwise groups of about equal spans of log-SNR. With boundary smoothing on,
-// activation parameters are interpolated where that lowers the layers' held-out errors by 0.5 % on
-// average.
-// One group if the time-aware mechanism is off, the mode is "base", or the calibration's steps
-// cannot be grouped.
-// Throws: what CalibrationFile::read throws, Error(Io), Error(Cancelled).
+// they are large; at 4 bits one group unless they save 7.5 %. Static ranges of 4 bits are weighed
+// on rotated inputs where rotation is tried. Otherwise groups of about equal spans of log-SNR. With
+// boundary smoothing on, activation parameters are interpolated where that lowers the layers'
+// held-out errors by 0.5 % on average. One group if the time-aware mechanism is off, the mode is
+// "base", or the calibration's steps cannot be grouped. Throws: what CalibrationFile::read throws,
+// Error(Io), Error(Cancelled).
 ComponentTime group_timesteps(const PlannedComponent& component,
                               const TimeGroupingContext& context);
 

@@ -218,7 +218,7 @@ def test_layers_report_each_step_with_the_errors_before_and_after(quantize: Quan
     assert result["thermodynamic_applied"]
     for layer in result["layers"]:
         names = [step["name"] for step in layer["activation_steps"]]
-        assert names[:2] == ["static range", "boundary smoothing"]
+        assert names[:3] == ["static range", "ranges of groups", "boundary smoothing"]
         for step in layer["activation_steps"]:
             if step["accepted"] and step["name"] != "boundary smoothing":
                 assert step["error_after"] < step["error_before"]

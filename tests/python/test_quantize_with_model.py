@@ -117,6 +117,21 @@ def test_only_models_whose_inputs_are_quantized_alike_are_compared(
     assert modes == {"static"}
 
 
+def test_groups_of_static_ranges_stay_if_predictions_gain_by_them(
+    folder: Path, tmp_path: Path
+) -> None:
+    given = nets.calls(SHAPE, 8, times=tuple(range(960, 0, -60)))
+    for call in given[:8]:
+        call["x"] *= 20
+    chosen = {"bit_width": 4, "activation_bits": 4, "activation_mode": "static"}
+    result = quantize(folder, tmp_path / "out", given, **chosen)
+    steps = {step["step"]: step for step in result["model_gate"]}
+    tried = steps["leave out groups of timesteps"]
+    assert tried["error_after"] > tried["error_before"]
+    assert not tried["accepted"]
+    assert result["time_aware_applied"]
+
+
 def test_nothing_else_is_left_behind(made: tuple[Path, dict[str, Any]], folder: Path) -> None:
     assert [entry.name for entry in made[0].parent.iterdir()] == ["out"]
     assert {entry.name for entry in folder.iterdir()} == {"model.safetensors"}

@@ -1,4 +1,4 @@
-"""Which layers have a say in how timesteps are grouped."""
+"""Which layers have a say in how timesteps are grouped, and which of their inputs."""
 
 from __future__ import annotations
 
@@ -74,3 +74,44 @@ def test_layers_without_quantized_inputs_have_no_say(tmp_path: Path) -> None:
     found, concerned = boundaries(silent, tmp_path / "silent")
     assert concerned == {"to_q"}
     assert found == alone
+
+
+class OutlierFirst(torch.nn.Module):  # type: ignore[misc]
+    """A layer whose inputs are as large at all times, but most of it lies in one channel at first.
+
+    A rotation spreads it, so that nothing is left that depends on the time.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        block = torch.nn.ModuleDict({"to_q": torch.nn.Linear(WIDTH, 128)})
+        self.blocks = torch.nn.ModuleList([block])
+
+    def forward(self, x: Any, timestep: float) -> Any:
+        if timestep > EARLY:
+            sizes = torch.full((WIDTH,), 0.1)
+            sizes[0] = (WIDTH - 0.01 * (WIDTH - 1)) ** 0.5
+            x = x * sizes
+        return self.blocks[0]["to_q"](x)
+
+
+def test_static_ranges_are_grouped_by_inputs_as_they_are_quantized(tmp_path: Path) -> None:
+    net = OutlierFirst().eval()
+    model = save(net, tmp_path / "model")
+    generator = torch.Generator().manual_seed(1)
+    calls = [{"x": torch.randn(8, 8, WIDTH, generator=generator), "timestep": t} for t in STEPS]
+    collect(net, calls, out=model / "calibration.parquet", keep_inputs=False)
+    groups = {}
+    for rotation in ("off", "auto"):
+        config = DiffusionQuantConfig(
+            activation_bits=4, activation_mode="static", rotation=rotation, min_accuracy=0.0
+        )
+        out = tmp_path / rotation
+        result = ArrowQuantV2().quantize_diffusion_model(model, out, config)
+        rotated = "hadamard" in result["layers"][0]["method"]
+        assert rotated == (rotation == "auto")
+        with load_quantized(out) as quantized:
+            found = quantized.time_groups()
+            groups[rotation] = len(found.boundaries_timestep) + 1 if found else 1
+    assert groups == {"off": 2, "auto": 1}
