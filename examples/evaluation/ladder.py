@@ -73,6 +73,14 @@ SMOOTHING = Row(
     against=COMPENSATION,
     feature="smoothing of inputs",
 )
+# Rotated inputs, as most are in later rows, are not clipped.
+CLIPPED = Row(
+    "clipping without rotation",
+    {"enable_spatial": False, "enable_time_aware": False},
+    calibrated=True,
+    against=COMPENSATION,
+    feature="clipping of activations that are not rotated",
+)
 ROTATION = Row("", WHOLE_RANGES, calibrated=True, feature="rotation of inputs")
 JUDGEMENT = Row(
     WITH_MODEL,
@@ -149,8 +157,9 @@ def _of_activations(bits: int) -> list[Row]:
     }
     rows = []
     if bits == 4:  # at 8 bits ranges are those of each row, whole
-        rows += _time_groups("clipping", {}, last=DEFAULT)
-        rows[0] = replace(rows[0], against=SPATIAL, feature="clipping of activations")
+        one, *more = _time_groups("clipping", {}, last=DEFAULT)
+        one = replace(one, against=SPATIAL, feature="clipping of activations")
+        rows += [CLIPPED, one, *more]
     else:
         rows.append(Row(DEFAULT, calibrated=True))
     rows += _time_groups("static ranges", STATIC, last=STATIC_RANGES)

@@ -28,6 +28,7 @@ row that has calibration data.
 - Bits per weight are stored ones: codes, scales, transforms and corrections of all quantized
   layers, among them the modulation of the DiT, which keeps 8 bits. `min_accuracy` is 0, so that no
   other layer gets more bits than asked for.
+- Rows whose features found nothing to do give the same codes and parameters, and are measured once.
 - "Against" is the error divided by that of the best row without calibration data. The best row with
   calibration data is bold.
 """

@@ -86,6 +86,33 @@ def test_the_same_row_is_measured_the_same_again(digits: Digits, work: Path) -> 
     assert first.psnr_db == again.psnr_db
 
 
+def test_equal_models_are_measured_once(work: Path) -> None:
+    class Counting(Digits):
+        times = 0
+
+        def measure(self, model: Any, samples: bool) -> Measured:
+            self.times += 1
+            return super().measure(model, samples)
+
+    digits = Counting(work, trajectories=2, steps=3)
+    same = Row("same", {"num_time_groups": 3})  # there are none without calibration data
+    rounded = Row("rounded", {"method": "rtn"})
+    rows = (
+        (PLAIN, False, 1),
+        (same, False, 1),
+        (same, True, 2),
+        (PLAIN, False, 2),
+        (rounded, True, 3),
+    )
+    found = []
+    for row, samples, times in rows:
+        found.append(evaluate(digits, W4, row, work, samples=samples).measured)
+        assert digits.times == times
+        assert (found[-1].psnr_db is not None) == samples
+    assert len({measured.error for measured in found[:4]}) == 1
+    assert found[4].error != found[0].error
+
+
 def test_a_calibrated_row_takes_its_data_from_a_file_that_stays(digits: Digits, work: Path) -> None:
     row = Row("importance", {"compensation": "off"}, calibrated=True)
     outcome = evaluate(digits, W4, row, work, seed=3, trajectories=4, samples=False)
@@ -147,7 +174,7 @@ def test_every_row_compares_itself_with_one_above_it() -> None:
 def test_inputs_are_clipped_in_the_rows_from_clipping_on() -> None:
     rows = ladder(next(s for s in settings() if s.name == "W4A4 g128"))
     clips = [row.options.get("enable_activation_clipping", True) for row in rows if row.calibrated]
-    first = [row.name for row in rows if row.calibrated].index("clipping, 1 group")
+    first = [row.name for row in rows if row.calibrated].index("clipping without rotation")
     assert clips == [False] * first + [True] * (len(clips) - first)
 
 
