@@ -62,6 +62,19 @@ def test_the_butterfly_is_the_product_with_sylvesters_matrix(block: int) -> None
     torch.testing.assert_close(hadamard(hadamard(x, block), block), x)
 
 
+def test_the_butterfly_leaves_its_input_as_it_is_and_has_a_gradient() -> None:
+    x = torch.randn(300, 2, 512)  # more values than are transformed at a time
+    whole = hadamard(x, 64)
+    for part in (x[:1, :1], x[7:8, :, 64:192], x[::3]):
+        before = part.clone()
+        hadamard(part, 64)
+        assert torch.equal(part, before)
+    for part in ((slice(7, 8), slice(1), slice(64, 192)), (slice(0, 300, 3),), (slice(0, 0),)):
+        assert torch.equal(hadamard(x[part], 64), whole[part])
+    given = torch.randn(2, 16, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda values: hadamard(values, 8), given)
+
+
 @pytest.mark.parametrize("transforms", TRANSFORMS)
 @pytest.mark.parametrize("kind", LAYERS)
 def test_a_weight_with_transforms_is_the_one_of_the_format(kind: str, transforms: str) -> None:
