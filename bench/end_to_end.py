@@ -55,6 +55,7 @@ def write_model(path: Path, num_tensors: int, side: int = 4096) -> int:
         for i in range(num_tensors)
     }
     text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)  # as safetensors writes it
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for i in range(num_tensors):

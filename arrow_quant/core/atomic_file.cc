@@ -75,6 +75,7 @@ void AtomicFile::write(std::span<const uint8_t> bytes) {
     const ssize_t written = ::write(fd_, bytes.data(), bytes.size());
     if (written >= 0) {
       bytes = bytes.subspan(static_cast<size_t>(written));
+      size_bytes_ += static_cast<uint64_t>(written);
     } else if (errno != EINTR) {
       throw_io_error("write", temporary_, errno);
     }
@@ -87,9 +88,9 @@ void AtomicFile::write(std::string_view text) {
 
 void AtomicFile::expect(uint64_t size_bytes) {
   // Where this is refused, writing works as before, or says itself what is wrong.
-  const off_t position = ::lseek(fd_, 0, SEEK_CUR);
-  if (position >= 0 && size_bytes > 0) {
-    ::fallocate(fd_, FALLOC_FL_KEEP_SIZE, position, static_cast<off_t>(size_bytes));
+  if (size_bytes > 0) {
+    ::fallocate(fd_, FALLOC_FL_KEEP_SIZE, static_cast<off_t>(size_bytes_),
+                static_cast<off_t>(size_bytes));
   }
 }
 

@@ -29,6 +29,9 @@ class AtomicFile {
 
   const std::filesystem::path& path() const { return path_; }
 
+  // Written so far.
+  uint64_t size_bytes() const { return size_bytes_; }
+
   // Appends. Throws: Error(Io).
   void write(std::span<const uint8_t> bytes);
   void write(std::string_view text);
@@ -45,6 +48,7 @@ class AtomicFile {
   std::filesystem::path temporary_;
   const CancelToken* cancel_;
   int fd_ = -1;
+  uint64_t size_bytes_ = 0;
 };
 
 // Flushes the directory's entries to disk, so that files created, renamed or removed in it stay so.

@@ -1,6 +1,7 @@
 #include "arrow_quant/io/input_file.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -42,16 +43,21 @@ InputFile::InputFile(std::filesystem::path path, int fd, uint64_t size_bytes)
 InputFile::InputFile(InputFile&& other) noexcept
     : path_(std::move(other.path_)),
       fd_(std::exchange(other.fd_, -1)),
-      size_bytes_(std::exchange(other.size_bytes_, 0)) {}
+      size_bytes_(std::exchange(other.size_bytes_, 0)),
+      mapped_(std::exchange(other.mapped_, nullptr)) {}
 
 InputFile& InputFile::operator=(InputFile&& other) noexcept {
   std::swap(path_, other.path_);
   std::swap(fd_, other.fd_);
   std::swap(size_bytes_, other.size_bytes_);
+  std::swap(mapped_, other.mapped_);
   return *this;
 }
 
 InputFile::~InputFile() {
+  if (mapped_ != nullptr) {
+    ::munmap(mapped_, size_bytes_);
+  }
   if (fd_ >= 0) {
     ::close(fd_);
   }
@@ -75,6 +81,23 @@ void InputFile::read_at(uint64_t offset, std::span<uint8_t> out) const {
       throw_io_error("read", path_, errno);
     }
   }
+}
+
+bool InputFile::holds(uint64_t size_bytes) const {
+  struct stat status;
+  return ::fstat(fd_, &status) == 0 && static_cast<uint64_t>(status.st_size) >= size_bytes;
+}
+
+void InputFile::map() {
+  if (mapped_ != nullptr || size_bytes_ == 0) {
+    return;
+  }
+  void* const whole = ::mmap(nullptr, size_bytes_, PROT_READ, MAP_SHARED, fd_, 0);
+  if (whole == MAP_FAILED) {
+    return;
+  }
+  ::madvise(whole, size_bytes_, MADV_SEQUENTIAL);  // a wish: read far ahead
+  mapped_ = static_cast<uint8_t*>(whole);
 }
 
 }  // namespace arrow_quant

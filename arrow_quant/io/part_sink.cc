@@ -48,7 +48,9 @@ void PartSink::write_through(std::span<const uint8_t> bytes) {
     file_.expect(bytes.size());
   }
   while (!bytes.empty()) {
-    const auto slice = bytes.first(std::min(bytes.size(), kSliceBytes));
+    // To the end of whole pages: beginning in the middle of one takes half as long again.
+    const size_t room = kSliceBytes - file_.size_bytes() % kSliceBytes;
+    const auto slice = bytes.first(std::min(bytes.size(), room));
     hash_.update(slice);
     file_.write(slice);
     bytes = bytes.subspan(slice.size());

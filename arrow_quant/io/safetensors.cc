@@ -185,7 +185,14 @@ SafetensorsFile SafetensorsFile::open(const std::filesystem::path& path) {
   }
   result.tensors_ = std::move(header.tensors);
   result.metadata_ = std::move(header.metadata);
+  result.file_.map();
   return result;
+}
+
+std::span<const uint8_t> SafetensorsFile::read(const TensorInfo& tensor, uint64_t offset,
+                                               uint64_t size_bytes, InputReader& reader) const {
+  const size_t alignment = std::max<size_t>(1, static_cast<size_t>(bits_of(tensor.dtype)) / 8);
+  return reader.read(file_, tensor.begin + offset, size_bytes, alignment);
 }
 
 }  // namespace arrow_quant

@@ -11,11 +11,13 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "arrow_quant/core/dtype.h"
 #include "arrow_quant/io/input_file.h"
+#include "arrow_quant/io/input_reader.h"
 
 namespace arrow_quant {
 
@@ -40,6 +42,9 @@ class SafetensorsFile {
   const std::vector<TensorInfo>& tensors() const { return tensors_; }
   // The header's "__metadata__".
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
+  // A tensor's bytes [offset, offset + size_bytes), aligned for its type, as InputReader::read().
+  std::span<const uint8_t> read(const TensorInfo& tensor, uint64_t offset, uint64_t size_bytes,
+                                InputReader& reader) const;
   // Offset of the data section: 8 + the header's length.
   uint64_t data_begin() const { return data_begin_; }
 

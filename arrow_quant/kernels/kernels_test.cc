@@ -75,9 +75,14 @@ TestTable random_table(int bits, std::mt19937& random) {
   g.codes_stride = cols * static_cast<size_t>(bits) / 8 + random() % 3;
   g.params_stride = g.groups_per_row + random() % 3;
   g.sums_stride = (g.groups_per_row + kRunGroups - 1) / kRunGroups + random() % 3;
+  const bool both_signs = random() % 2 == 0;  // in every group, as usual
   for (size_t r = 0; r < g.rows; ++r) {
     for (size_t group = 0; group < g.groups_per_row; ++group) {
-      const std::vector<float> part = random_weights(step, random);
+      std::vector<float> part = random_weights(step, random);
+      if (both_signs) {
+        part[0] = -0.01f - std::abs(part[0]);
+        part[1] = 0.01f + std::abs(part[1]);
+      }
       t.x.insert(t.x.end(), part.begin(), part.end());
     }
     t.x.resize((r + 1) * g.x_stride);

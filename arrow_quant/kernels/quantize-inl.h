@@ -28,9 +28,13 @@ struct PartialSums {
     }
   }
 
+  // kShort: x has at most 12 significant bits, so that its square is exact and may be added in the
+  // same operation. (Not below 2^-63, where squares are too small to show in any sum.)
+  template <bool kShort>
   HWY_INLINE void add(size_t part, VF x, VF e) {
     const VF square = hn::Mul(e, e);
-    original_sq[part] = hn::Add(original_sq[part], hn::Mul(x, x));
+    original_sq[part] =
+        kShort ? hn::MulAdd(x, x, original_sq[part]) : hn::Add(original_sq[part], hn::Mul(x, x));
     original_error[part] = hn::Add(original_error[part], hn::Mul(x, e));
     error_sq[part] = hn::Add(error_sq[part], square);
     max_error_sq[part] = hn::Max(max_error_sq[part], square);
@@ -134,8 +138,8 @@ class GroupEncoder {
       }
       store_codes(even_bits, odd_bits, packed + part * kWeights * kBits / 8);
       if constexpr (kMeasure) {
-        measure<kTail>(part, even, even_code, (rest + 1) / 2, sums);
-        measure<kTail>(part, odd, odd_code, rest / 2, sums);
+        measure<From, kTail>(part, even, even_code, (rest + 1) / 2, sums);
+        measure<From, kTail>(part, odd, odd_code, rest / 2, sums);
       }
     }
   }
@@ -177,7 +181,7 @@ class GroupEncoder {
     }
   }
 
-  template <bool kTail>
+  template <class From, bool kTail>
   HWY_INLINE void measure(size_t part, VF x, VF rounded_code, size_t valid,
                           PartialSums& sums) const {
     const DF df;
@@ -185,7 +189,7 @@ class GroupEncoder {
         restored_code<kBits>(scale_, hn::Sub(rounded_code, hn::Set(df, kRounder)), offset_);
     VF error = hn::Sub(x, restored);
     if constexpr (kTail) error = hn::IfThenElseZero(hn::FirstN(df, valid), error);
-    sums.add(part, x, error);
+    sums.add<sizeof(typename From::Element) == 2>(part, x, error);
   }
 
   VF scale_, inverse_, offset_;

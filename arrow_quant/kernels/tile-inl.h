@@ -171,9 +171,93 @@ HWY_INLINE RangeOfGroup range_of_group(const typename From::Element* x, size_t n
   return range;
 }
 
+using D16 = hn::CappedTag<uint16_t, kStripe>;
+using D16x8 = hn::FixedTag<uint16_t, 8>;
+using V16x8 = hn::Vec<D16x8>;
+
+template <class D>
+HWY_INLINE V16x8 fold_codes(D d, hn::Vec<D> v) {
+  if constexpr (hn::MaxLanes(D()) == 8) {
+    return hn::BitCast(D16x8(), v);
+  } else {
+    const hn::Half<D> dh;
+    return fold_codes(dh, hn::Max(hn::LowerHalf(dh, v), hn::UpperHalf(dh, v)));
+  }
+}
+
+// The greatest codes of a group, as signed integers and as unsigned ones. Pre: n is a multiple of
+// kStripe.
+HWY_INLINE void greatest_codes(const uint16_t* x, size_t n, V16x8& as_signed, V16x8& as_unsigned) {
+  const D16 du;
+  const hn::RebindToSigned<D16> di;
+  auto high = hn::Set(di, INT16_MIN);
+  auto low = hn::Zero(du);
+  for (size_t i = 0; i < n; i += hn::MaxLanes(D16())) {
+    const auto codes = hn::LoadU(du, x + i);
+    high = hn::Max(high, hn::BitCast(di, codes));
+    low = hn::Max(low, codes);
+  }
+  as_signed = fold_codes(di, high);
+  as_unsigned = fold_codes(du, low);
+}
+
+// The greatest code of each of four vectors, in the upper halves of the lanes.
+template <class D>
+HWY_INLINE hn::Vec<D> greatest_of_each(D d, const V16x8* v) {
+  const D4 d4;
+  V4 lanes[4];
+  for (size_t j = 0; j < 4; ++j) {
+    const auto pair = hn::BitCast(d, v[j]);
+    lanes[j] = hn::BitCast(d4, hn::Max(pair, hn::ShiftLeft<16>(pair)));
+  }
+  transpose4(d4, lanes[0], lanes[1], lanes[2], lanes[3]);
+  return hn::Max(hn::Max(hn::BitCast(d, lanes[0]), hn::BitCast(d, lanes[1])),
+                 hn::Max(hn::BitCast(d, lanes[2]), hn::BitCast(d, lanes[3])));
+}
+
+// The ranges of 16 bit floats by their codes alone, which begin with the sign: the greatest as a
+// signed integer is the greatest float, if that is not negative; the greatest as an unsigned one
+// is the least float, if that is negative. False where a group has only weights of one sign.
+// Pre: n is a multiple of kStripe.
+template <class From>
+HWY_INLINE bool range_by_codes(const Tile<uint16_t>& tile, size_t n, TileRange& range) {
+  const hn::FixedTag<int32_t, 4> di;
+  const hn::FixedTag<uint32_t, 4> du;
+  alignas(64) uint32_t highest[kTile], lowest[kTile];
+  auto all_signed = hn::Set(du, ~uint32_t{0});
+  for (size_t quad = 0; quad < kTile; quad += 4) {
+    V16x8 as_signed[4], as_unsigned[4];
+    for (size_t j = 0; j < 4; ++j) {
+      greatest_codes(tile.x[quad + j], n, as_signed[j], as_unsigned[j]);
+    }
+    const auto high = hn::BitCast(du, greatest_of_each(di, as_signed));
+    const auto low = greatest_of_each(du, as_unsigned);
+    all_signed = hn::And(all_signed, hn::AndNot(high, low));
+    hn::Store(high, du, highest + quad);
+    hn::Store(low, du, lowest + quad);
+  }
+  if (!hn::AllTrue(di, hn::Lt(hn::BitCast(di, all_signed), hn::Zero(di)))) return false;
+
+  const DF df;
+  uint16_t hi[kTile], lo[kTile];
+  for (size_t lane = 0; lane < kTile; ++lane) {
+    hi[lane] = static_cast<uint16_t>(highest[lane] >> 16);
+    lo[lane] = static_cast<uint16_t>(lowest[lane] >> 16);
+  }
+  for (size_t lane = 0; lane < kTile; lane += kLanes) {
+    // Adding zero turns −0 into +0.
+    hn::Store(hn::Add(From::load(hi + lane), hn::Zero(df)), df, range.hi + lane);
+    hn::Store(hn::Add(From::load(lo + lane), hn::Zero(df)), df, range.lo + lane);
+  }
+  return true;
+}
+
 template <class From, bool kScan>
 HWY_INLINE void range_of_tile(const Tile<typename From::Element>& tile, size_t n, TileRange& range,
                               RangeLanes& total) {
+  if constexpr (sizeof(typename From::Element) == sizeof(uint16_t) && !kScan) {
+    if (n % kStripe == 0 && range_by_codes<From>(tile, n, range)) return;
+  }
   const D4 d4;
   for (size_t quad = 0; quad < kTile; quad += 4) {
     V4 lo[4], hi[4];

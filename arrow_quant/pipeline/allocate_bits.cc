@@ -28,7 +28,7 @@ void for_each_candidate(ThePlan& plan, Visit visit) {
 }
 
 // From above, of the part files of the plan as it is decided, beside their blocks' stored bytes.
-int64_t max_overhead_bytes(const Plan& plan, size_t metadata_bytes) {
+int64_t max_overhead_bytes(const Plan& plan, int64_t group_size, size_t metadata_bytes) {
   int64_t bytes = 0;
   for (const PlannedComponent& component : plan.components) {
     for (const PlannedPart& part : component.parts) {
@@ -36,7 +36,8 @@ int64_t max_overhead_bytes(const Plan& plan, size_t metadata_bytes) {
       size_t num_shared = 0;
       for (size_t i = part.first_tensor; i < part.first_tensor + part.num_tensors; ++i) {
         const PlannedTensor& tensor = component.tensors[i];
-        const auto num_blocks = static_cast<int64_t>(blocks_of(tensor).size());
+        const auto num_blocks =
+            static_cast<int64_t>(blocks_of(tensor, tensor.decision.bit_width, group_size).size());
         const auto text_bytes =
             static_cast<int64_t>(tensor.info->name.size() + component.source->name.size() +
                                  (tensor.decision.bit_width ? 0 : tensor.decision.reason.size()));
@@ -142,7 +143,8 @@ class BitAllocation {
   }
 
   int64_t max_file_bytes() const {
-    int64_t bytes = allocation_.stored_bytes + max_overhead_bytes(plan_, metadata_bytes_);
+    int64_t bytes =
+        allocation_.stored_bytes + max_overhead_bytes(plan_, config_.group_size, metadata_bytes_);
     for (const PlannedComponent& component : plan_.components) {
       for (const PlannedTensor& tensor : component.tensors) {
         bytes += tensor.decision.quantizable ? 0 : static_cast<int64_t>(tensor.info->size_bytes);
@@ -190,8 +192,7 @@ LayerDecision decision_of(const LayerAllocation& layer, const std::string& targe
 std::vector<LayerProbe> layers_to_measure(const Plan& plan) {
   std::vector<LayerProbe> probes;
   for_each_candidate(plan, [&](const PlannedComponent& component, const PlannedTensor& tensor) {
-    probes.push_back(
-        {&tensor, &component.source->shards[tensor.shard].file(), tensor.decision.bit_width});
+    probes.push_back({&tensor, &component.source->shards[tensor.shard], tensor.decision.bit_width});
   });
   return probes;
 }

@@ -104,20 +104,20 @@ size_t ComponentRun::skip_finished_parts(const ComponentRecord& finished) {
 }
 
 void ComponentRun::read_through(const PlannedPart& part) {
-  Buffer bytes(kReadThroughBytes);
+  InputReader reader;
   for (size_t i = part.first_tensor; i < part.first_tensor + part.num_tensors; ++i) {
     const PlannedTensor& tensor = plan_.tensors[i];
     for (uint64_t offset = 0; offset < tensor.info->size_bytes; offset += kReadThroughBytes) {
       check_cancelled(context_.cancel);
       const uint64_t size = std::min<uint64_t>(kReadThroughBytes, tensor.info->size_bytes - offset);
-      stream_->read(tensor, offset, bytes.bytes().first(size));
+      stream_->read(tensor, offset, size, reader);
       context_.progress->add(size);
     }
   }
 }
 
 void ComponentRun::work() {
-  Buffer bytes;
+  InputReader reader;
   TrialScratch scratch;
   std::unique_lock lock(mutex_);
   try {
@@ -126,7 +126,7 @@ void ComponentRun::work() {
       lock.unlock();
       check_cancelled(context_.cancel);
       const SharedResources::Turn turn(context_.shared, context_.cancel);
-      process(claim, bytes, scratch);
+      process(claim, reader, scratch);
       lock.lock();
       finish_chunk(claim);
       write_ready(lock);
@@ -241,18 +241,17 @@ void ComponentRun::release_blocks(Running& running, size_t first_block, size_t n
   }
 }
 
-void ComponentRun::process(const Claim& claim, Buffer& bytes, TrialScratch& scratch) {
+void ComponentRun::process(const Claim& claim, InputReader& reader, TrialScratch& scratch) {
   TensorJob& job = claim.running->job;
   const PlannedTensor& tensor = job.tensor();
   const Chunk& chunk = job.chunks()[claim.chunk];
-  bytes.reserve(chunk.source_bytes);
-  const std::span<uint8_t> source = bytes.bytes().first(chunk.source_bytes);
   if (!claim.streamed) {
-    file_of(tensor).read_at(tensor.info->begin + chunk.source_offset, source);
+    const auto source =
+        file_of(tensor).read(*tensor.info, chunk.source_offset, chunk.source_bytes, reader);
     job.process(claim.chunk, source, scratch);
     return;
   }
-  stream_->read(tensor, chunk.source_offset, source);
+  const auto source = stream_->read(tensor, chunk.source_offset, chunk.source_bytes, reader);
   {
     std::lock_guard lock(mutex_);
     stream_busy_ = false;
@@ -376,7 +375,7 @@ void ComponentRun::finish_part(std::unique_lock<std::mutex>& lock) {
   }
   for (const auto& running : deferred_) {
     check_cancelled(context_.cancel);
-    writer_->append(running->job.read_deferred_block(file_of(running->job.tensor())));
+    writer_->append(running->job.read_deferred_block(file_of(running->job.tensor()).file()));
   }
   const PartInfo info = writer_->finish();
   writer_.reset();
@@ -409,8 +408,8 @@ void ComponentRun::finish_part(std::unique_lock<std::mutex>& lock) {
   ++current_part_;
 }
 
-const InputFile& ComponentRun::file_of(const PlannedTensor& tensor) const {
-  return plan_.source->shards[tensor.shard].file();
+const SafetensorsFile& ComponentRun::file_of(const PlannedTensor& tensor) const {
+  return plan_.source->shards[tensor.shard];
 }
 
 size_t ComponentRun::part_of(size_t tensor) const {

@@ -82,14 +82,14 @@ class ComponentRun {
   bool take_memory(Running& running, size_t block);
   void release_blocks(Running& running, size_t first_block, size_t num_blocks);
   void start_next_tensor();
-  void process(const Claim& claim, Buffer& bytes, TrialScratch& scratch);
+  void process(const Claim& claim, InputReader& reader, TrialScratch& scratch);
   void finish_chunk(const Claim& claim);
   void conclude(Running& running);
   void write_ready(std::unique_lock<std::mutex>& lock);
   std::string finish_tensor(Running& running);
   void finish_part(std::unique_lock<std::mutex>& lock);
   bool all_written() const { return write_cursor_ == plan_.tensors.size(); }
-  const InputFile& file_of(const PlannedTensor& tensor) const;
+  const SafetensorsFile& file_of(const PlannedTensor& tensor) const;
   size_t part_of(size_t tensor) const;
 
   const PlannedComponent& plan_;

@@ -85,7 +85,7 @@ class Measuring {
 
   void work();
   bool next_claim(std::unique_lock<std::mutex>& lock, Claim& claim);
-  void process(const Claim& claim, Buffer& bytes, QuantizeScratch& scratch);
+  void process(const Claim& claim, InputReader& reader, QuantizeScratch& scratch);
   std::string finish_chunk(const Claim& claim);
   std::string record(const Running& running);
 
@@ -103,14 +103,14 @@ class Measuring {
 };
 
 void Measuring::work() {
-  Buffer bytes;
+  InputReader reader;
   QuantizeScratch scratch;
   std::unique_lock lock(mutex_);
   try {
     Claim claim;
     while (next_claim(lock, claim)) {
       lock.unlock();
-      process(claim, bytes, scratch);
+      process(claim, reader, scratch);
       lock.lock();
       if (const std::string message = finish_chunk(claim); !message.empty()) {
         lock.unlock();
@@ -154,15 +154,14 @@ bool Measuring::next_claim(std::unique_lock<std::mutex>& lock, Claim& claim) {
   return false;
 }
 
-void Measuring::process(const Claim& claim, Buffer& bytes, QuantizeScratch& scratch) {
+void Measuring::process(const Claim& claim, InputReader& reader, QuantizeScratch& scratch) {
   check_cancelled(context_.cancel);
   const SharedResources::Turn turn(context_.shared, context_.cancel);
   Running& running = *claim.running;
   const LayerProbe& layer = *running.task.probe;
   const Chunk& chunk = running.probe.chunks()[claim.chunk];
-  bytes.reserve(chunk.source_bytes);
-  const std::span<uint8_t> source = bytes.bytes().first(chunk.source_bytes);
-  layer.file->read_at(layer.tensor->info->begin + chunk.source_offset, source);
+  const auto source =
+      layer.file->read(*layer.tensor->info, chunk.source_offset, chunk.source_bytes, reader);
   running.probe.process(claim.chunk, source, scratch);
   if (!running.again) {
     context_.progress->add(chunk.source_bytes);

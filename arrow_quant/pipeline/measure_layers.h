@@ -12,7 +12,7 @@
 #include "arrow_quant/config/config.h"
 #include "arrow_quant/core/cancel.h"
 #include "arrow_quant/core/progress.h"
-#include "arrow_quant/io/input_file.h"
+#include "arrow_quant/io/safetensors.h"
 #include "arrow_quant/pipeline/plan.h"
 #include "arrow_quant/pipeline/shared_resources.h"
 
@@ -21,7 +21,7 @@ namespace arrow_quant {
 // A layer to measure; what is pointed at must outlive the call.
 struct LayerProbe {
   const PlannedTensor* tensor = nullptr;
-  const InputFile* file = nullptr;
+  const SafetensorsFile* file = nullptr;
   // Measured like all wider ones; unset: the layer is only part of the digest.
   std::optional<BitWidth> narrowest;
 };

@@ -34,14 +34,14 @@ BlockNeed largest_block(const PlannedTensor& tensor, const DiffusionQuantConfig&
     return need;
   }
   const auto cols = static_cast<size_t>(tensor.view.cols);
-  const size_t groups = groups_per_row(cols, static_cast<size_t>(config.group_size));
   const BitWidth narrowest = has_target(config) ? BitWidth::Int2 : *tensor.decision.bit_width;
   for (const BitWidth width : {BitWidth::Int2, BitWidth::Int4, BitWidth::Int8}) {
     if (bits_of(width) < bits_of(narrowest)) continue;
     const uint64_t code_bytes = packed_row_bytes(cols, width);
-    for (const BlockRange& range : split_into_blocks(tensor.view, code_bytes)) {
+    for (const BlockRange& range : blocks_of(tensor, width, config.group_size)) {
       const uint64_t rows = static_cast<uint64_t>(range.row_count);
-      const uint64_t params = rows * groups * (width == BitWidth::Int8 ? 2 : 4);
+      const uint64_t params =
+          rows * param_row_bytes(cols, width, static_cast<size_t>(config.group_size));
       need.block_bytes = std::max(need.block_bytes, rows * code_bytes + params);
       need.param_bytes = std::max(need.param_bytes, params);
     }
@@ -91,7 +91,7 @@ MemoryNeeds memory_needs(const Plan& plan, const DiffusionQuantConfig& config) {
       row_groups = std::max(row_groups, of_part);
     }
   }
-  needs.per_thread_bytes = 2 * chunk_bytes + kThreadBytes;
+  needs.per_thread_bytes = 2 * chunk_bytes + InputReader::kResidentBytes + kThreadBytes;
   // Parameters are copied into a page, and compressed into another.
   needs.writing_bytes = kWriterBytes + 2 * param_bytes + 2 * std::min(small_bytes, kGatheredBytes) +
                         row_groups * kRowGroupBytes + tensors * kTensorBytes;

@@ -82,19 +82,6 @@ void warn_of_unused_patterns(const std::vector<LayerRules::Pattern>& patterns, P
 
 }  // namespace
 
-std::vector<BlockRange> split_into_blocks(const MatrixShape& view, uint64_t row_bytes) {
-  const int64_t rows_per_block = static_cast<int64_t>(
-      std::max<uint64_t>(1, row_bytes == 0 ? UINT32_MAX : kMaxBlockBytes / row_bytes));
-  std::vector<BlockRange> blocks;
-  for (int64_t row = 0; row < view.rows; row += rows_per_block) {
-    blocks.push_back({row, std::min(rows_per_block, view.rows - row)});
-  }
-  if (blocks.empty()) {
-    blocks.push_back({0, 0});  // a tensor without elements is one empty row of the table
-  }
-  return blocks;
-}
-
 void assign_parts(PlannedComponent& component, const DiffusionQuantConfig& config) {
   const int64_t limit = config.max_part_size_mb << 20;
   std::vector<PlannedPart>& parts = component.parts;
@@ -116,11 +103,25 @@ void assign_parts(PlannedComponent& component, const DiffusionQuantConfig& confi
   }
 }
 
-std::vector<BlockRange> blocks_of(const PlannedTensor& tensor) {
-  const std::optional<BitWidth> width = tensor.decision.bit_width;
+std::vector<BlockRange> blocks_of(const PlannedTensor& tensor, std::optional<BitWidth> width,
+                                  int64_t group_size) {
   const auto cols = static_cast<size_t>(tensor.view.cols);
-  return split_into_blocks(tensor.view,
-                           width ? packed_row_bytes(cols, *width) : source_row_bytes(tensor));
+  uint64_t row_bytes = width ? packed_row_bytes(cols, *width) : source_row_bytes(tensor);
+  if (width) {
+    row_bytes = std::max<uint64_t>(row_bytes,
+                                   param_row_bytes(cols, *width, static_cast<size_t>(group_size)));
+  }
+  const int64_t rows_per_block = static_cast<int64_t>(
+      std::max<uint64_t>(1, row_bytes == 0 ? UINT32_MAX : kMaxBlockBytes / row_bytes));
+  const int64_t rows = tensor.view.rows;
+  std::vector<BlockRange> blocks;
+  for (int64_t row = 0; row < rows; row += rows_per_block) {
+    blocks.push_back({row, std::min(rows_per_block, rows - row)});
+  }
+  if (blocks.empty()) {
+    blocks.push_back({0, 0});  // a tensor without elements is one empty row of the table
+  }
+  return blocks;
 }
 
 bool has_target(const DiffusionQuantConfig& config) {
@@ -133,9 +134,9 @@ int64_t planned_bytes(const PlannedTensor& tensor, std::optional<BitWidth> width
     return static_cast<int64_t>(tensor.info->size_bytes);
   }
   const size_t cols = static_cast<size_t>(tensor.view.cols);
-  const size_t params =
-      groups_per_row(cols, static_cast<size_t>(group_size)) * (*width == BitWidth::Int8 ? 2 : 4);
-  return tensor.view.rows * static_cast<int64_t>(packed_row_bytes(cols, *width) + params);
+  return tensor.view.rows *
+         static_cast<int64_t>(packed_row_bytes(cols, *width) +
+                              param_row_bytes(cols, *width, static_cast<size_t>(group_size)));
 }
 
 size_t largest_rank(const PlannedTensor& tensor, const DiffusionQuantConfig& config) {

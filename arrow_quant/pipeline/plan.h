@@ -15,13 +15,11 @@ namespace arrow_quant {
 
 inline constexpr uint64_t kMaxBlockBytes = uint64_t{64} << 20;
 
-// Whole rows of a tensor's view, at most kMaxBlockBytes of codes (kept: of source bytes), at least
-// one row.
+// Whole rows of a tensor's view.
 struct BlockRange {
   int64_t row_start = 0;
   int64_t row_count = 0;
 };
-std::vector<BlockRange> split_into_blocks(const MatrixShape& view, uint64_t row_bytes);
 
 struct PlannedTensor {
   size_t shard = 0;                  // index into the component's shards
@@ -65,8 +63,10 @@ void assign_parts(PlannedComponent& component, const DiffusionQuantConfig& confi
 // get, until allocate_bits() decides.
 bool has_target(const DiffusionQuantConfig& config);
 
-// The blocks that the tensor is cut into, as it is decided.
-std::vector<BlockRange> blocks_of(const PlannedTensor& tensor);
+// The blocks that the tensor is cut into at `width`, or kept: at most kMaxBlockBytes of codes, of
+// parameters and of kept bytes each, and at least one row.
+std::vector<BlockRange> blocks_of(const PlannedTensor& tensor, std::optional<BitWidth> width,
+                                  int64_t group_size);
 
 // Bytes of codes and parameters that a tensor takes at `width`.
 int64_t planned_bytes(const PlannedTensor& tensor, std::optional<BitWidth> width,

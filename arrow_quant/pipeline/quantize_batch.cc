@@ -128,7 +128,13 @@ class BatchRun {
       offset += pieces_[i].size();
     }
     if (range.non_finite) {
-      fail(layer, non_finite_error(layer, *range.non_finite));
+      fail(layer, weights_error(
+                      layer, " holds " + non_finite_text(layers_[layer].shape, *range.non_finite) +
+                                 "; weights must be finite and within float32's range"));
+      return true;
+    }
+    if (const std::string problem = kept_for_range(range); !problem.empty()) {
+      fail(layer, weights_error(layer, " " + problem + "; divide the weights by a constant"));
       return true;
     }
     if (const float scale = choose_tensor_scale(range); pass == Pass::First && scale != 1.0f) {
@@ -141,11 +147,9 @@ class BatchRun {
     return true;
   }
 
-  Error non_finite_error(size_t layer, const RangeStats::NonFinite& bad) const {
+  Error weights_error(size_t layer, const std::string& problem) const {
     return Error(ErrorCode::InvalidRow,
-                 place("weights", static_cast<int64_t>(layer), layers_[layer].name) + " holds " +
-                     non_finite_text(layers_[layer].shape, bad) +
-                     "; weights must be finite and within float32's range");
+                 place("weights", static_cast<int64_t>(layer), layers_[layer].name) + problem);
   }
 
   std::span<const WeightRow> layers_;

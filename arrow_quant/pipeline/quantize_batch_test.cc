@@ -217,16 +217,19 @@ std::vector<Layer> with_bad_weight(float value) {
   return all;
 }
 
-TEST(QuantizeBatch, AWeightThatIsNotFiniteIsNamed) {
-  for (const auto& [value, text] : {std::pair{NAN, "nan"}, {-INFINITY, "-inf"}}) {
+TEST(QuantizeBatch, AWeightThatCannotBeQuantizedIsNamed) {
+  const std::pair<float, const char*> cases[] = {{NAN, "nan at [1, 7]"},
+                                                 {-INFINITY, "-inf at [1, 7]"},
+                                                 {3e38f, "weights up to 3e+38: beyond"}};
+  for (const auto& [value, text] : cases) {
     const std::vector<Layer> bad = with_bad_weight(value);
     try {
       quantize_batch(rows_of(bad));
       FAIL() << "no Error was thrown";
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), ErrorCode::InvalidRow);
-      EXPECT_THAT(error.what(), HasSubstr(std::string("column 'weights', row 1 (\"b\") holds ") +
-                                          text + " at [1, 7]"));
+      EXPECT_THAT(error.what(),
+                  HasSubstr(std::string("column 'weights', row 1 (\"b\") holds ") + text));
     }
   }
 }

@@ -23,12 +23,15 @@ void SourceStream::begin_shard(size_t shard) {
   }
 }
 
-void SourceStream::read(const PlannedTensor& tensor, uint64_t offset, std::span<uint8_t> out) {
+std::span<const uint8_t> SourceStream::read(const PlannedTensor& tensor, uint64_t offset,
+                                            uint64_t size_bytes, InputReader& reader) {
   if (tensor.shard >= next_shard_) {
     begin_shard(tensor.shard);
   }
-  component_.shards[tensor.shard].file().read_at(tensor.info->begin + offset, out);
-  hash_->update(out);
+  const std::span<const uint8_t> bytes =
+      component_.shards[tensor.shard].read(*tensor.info, offset, size_bytes, reader);
+  hash_->update(bytes);
+  return bytes;
 }
 
 std::string SourceStream::digest_so_far() const {

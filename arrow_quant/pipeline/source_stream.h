@@ -21,9 +21,10 @@ class SourceStream {
   explicit SourceStream(const ModelComponent& component);
   ~SourceStream();
 
-  // Reads the next bytes: of `tensor`, from `offset` within it. Calls come in file order, and
-  // cover every byte of every tensor. Throws: Error(Io).
-  void read(const PlannedTensor& tensor, uint64_t offset, std::span<uint8_t> out);
+  // The next bytes: of `tensor`, from `offset` within it, until the reader's next call. Calls come
+  // in file order, and cover every byte of every tensor. Throws: Error(Io).
+  std::span<const uint8_t> read(const PlannedTensor& tensor, uint64_t offset, uint64_t size_bytes,
+                                InputReader& reader);
 
   // The digest of everything up to here: of the files that were read, and of the begun one.
   std::string digest_so_far() const;

@@ -56,10 +56,7 @@ void TensorJob::begin_kept(std::string reason) {
 }
 
 void TensorJob::begin_pass() {
-  const MatrixShape& view = tensor_.view;
-  const uint64_t stored_row_bytes =
-      width_ ? packed_row_bytes(static_cast<size_t>(view.cols), *width_) : row_bytes_;
-  const std::vector<BlockRange> ranges = split_into_blocks(view, stored_row_bytes);
+  const std::vector<BlockRange> ranges = blocks_of(tensor_, width_, config_.group_size);
   blocks_.clear();
   for (const BlockRange& range : ranges) {
     blocks_.push_back({range, {}, {}});
@@ -85,7 +82,8 @@ void TensorJob::begin_pass() {
     low_ranks_->begin_pass(chunks_.size());
   }
   if (mode_ == Mode::Scan) {
-    column_abs_max_.assign(chunks_.size(), std::vector<float>(static_cast<size_t>(view.cols)));
+    column_abs_max_.assign(chunks_.size(),
+                           std::vector<float>(static_cast<size_t>(tensor_.view.cols)));
   } else if (mode_ == Mode::Weigh) {
     views_.reset();
     views_made_ = std::make_unique<std::once_flag>();
@@ -104,9 +102,8 @@ uint64_t TensorJob::block_bytes(size_t block) const {
     return blocks_.size() == 1 ? tensor_.info->size_bytes : rows * row_bytes_;
   }
   const auto cols = static_cast<size_t>(tensor_.view.cols);
-  const size_t groups = groups_per_row(cols, static_cast<size_t>(config_.group_size));
-  const size_t param_bytes = *width_ == BitWidth::Int8 ? 2 : 4;
-  return rows * (packed_row_bytes(cols, *width_) + groups * param_bytes);
+  return rows * (packed_row_bytes(cols, *width_) +
+                 param_row_bytes(cols, *width_, static_cast<size_t>(config_.group_size)));
 }
 
 void TensorJob::allocate_block(size_t block, BufferPool& pool) {

@@ -9,11 +9,9 @@ namespace arrow_quant {
 WidthProbe::WidthProbe(const LayerProbe& layer, std::optional<BitWidth> width, bool hashed,
                        const DiffusionQuantConfig& config)
     : layer_(layer), config_(config), width_(width), hashed_(hashed) {
-  const MatrixShape& view = layer.tensor->view;
   // The digest is of the same chunks whether the layer is measured or not.
   const BitWidth cut_at = width.value_or(layer.narrowest.value_or(BitWidth::Int8));
-  const std::vector<BlockRange> ranges =
-      split_into_blocks(view, packed_row_bytes(static_cast<size_t>(view.cols), cut_at));
+  const std::vector<BlockRange> ranges = blocks_of(*layer.tensor, cut_at, config.group_size);
   blocks_ = std::vector<Block>(ranges.size());
   for (size_t i = 0; i < ranges.size(); ++i) {
     blocks_[i].range = ranges[i];

@@ -25,5 +25,10 @@ inline size_t packed_row_bytes(size_t cols, BitWidth width) {
 inline size_t groups_per_row(size_t cols, size_t group_size) {
   return (cols + group_size - 1) / group_size;
 }
+// Bytes of one row's parameters: an fp16 scale for each group, and an offset unless codes are
+// signed.
+inline size_t param_row_bytes(size_t cols, BitWidth width, size_t group_size) {
+  return groups_per_row(cols, group_size) * (width == BitWidth::Int8 ? 2 : 4);
+}
 
 }  // namespace arrow_quant
