@@ -6,6 +6,12 @@
 #include <algorithm>
 
 namespace arrow_quant {
+namespace {
+
+// MADV_POPULATE_READ, which not all headers know; systems before Linux 5.14 refuse it.
+constexpr int kFetchPages = 22;
+
+}  // namespace
 
 std::span<const uint8_t> InputReader::read(const InputFile& file, uint64_t offset,
                                            uint64_t size_bytes, size_t alignment) {
@@ -20,7 +26,6 @@ std::span<const uint8_t> InputReader::read(const InputFile& file, uint64_t offse
 
 // Whether the pages of the range are there.
 bool InputReader::fetch(const InputFile& file, uint64_t offset, uint64_t size_bytes) {
-#ifdef MADV_POPULATE_READ
   static const auto page = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
   const uint64_t size = file.size_bytes();
   if (file.mapped() == nullptr || size_bytes == 0 || offset > size || size_bytes > size - offset) {
@@ -38,11 +43,8 @@ bool InputReader::fetch(const InputFile& file, uint64_t offset, uint64_t size_by
     begin_ = begin;
     end_ = end;
   }
-  return ::madvise(mapped_ + begin, end - begin, MADV_POPULATE_READ) == 0 &&
+  return ::madvise(mapped_ + begin, end - begin, kFetchPages) == 0 &&
          file.holds(offset + size_bytes);  // beyond the end, a page would show zeros
-#else
-  return false;
-#endif
 }
 
 // Another thread that uses one of these pages gets it back from the page cache.
