@@ -56,8 +56,9 @@ struct ActivationChoice {
 // extremes of a sample fall short of those to come. Then, where phases are on, on parameters that
 // were searched or are static: the Markov smoother if a group has less than 64 rows, and transition
 // optimization on at most 32 rows a group, each kept where the held-out error falls as far as
-// phase_gate() asks. Transition optimization picks on one half of the held-out rows and is judged
-// on the other. Pre: the rows have as many steps as the blends; at least one calibrating row.
+// phase_gate() asks. Transition optimization picks on one half of the held-out rows, is judged on
+// the other, and must save a tenth. Pre: the rows have as many steps as the blends; at least one
+// calibrating row.
 ActivationChoice choose_activation(const ActivationTask& task);
 
 // Parameters as a runtime has them at each step: those of the groups, rounded as they are stored,
