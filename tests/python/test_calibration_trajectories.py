@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -206,9 +207,14 @@ def test_the_time_of_masked_text_is_its_masked_fraction(tmp_path: Path) -> None:
     assert len(data["pooled.weight"].steps[1].row_masked) == 0
 
 
-def test_the_mask_is_that_of_the_models_config(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "config",
+    [SimpleNamespace(mask_token_id=100), {"mask_token_id": 100}],
+    ids=["an object", "a mapping"],
+)
+def test_the_mask_is_that_of_the_models_config(config: Any, tmp_path: Path) -> None:
     model = Text()
-    model.config = type("Config", (), {"mask_token_id": 100})()
+    model.config = config
     _, data = run(tmp_path, masked_calls(), model)
     assert data.metadata["time_axis"]["kind"] == "masked_fraction"
 

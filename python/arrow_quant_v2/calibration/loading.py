@@ -9,6 +9,7 @@ from typing import Any
 
 from arrow_quant_v2.calibration.collection import ProgressCallback, at_least, collect
 from arrow_quant_v2.calibration.masked_text import masked_inputs, tokenized
+from arrow_quant_v2.calibration.model_call import mask_token_of
 from arrow_quant_v2.calibration.require import require
 from arrow_quant_v2.errors import ConfigurationError, ModelNotFoundError
 
@@ -107,7 +108,7 @@ def _load_text_model(model: Path) -> tuple[Any, Any, int]:
             f"{model} cannot be loaded as a masked language model with its tokenizer ({error}); "
             "use arrow_quant_v2.calibration.collect(model, inputs)"
         ) from error
-    mask = getattr(network.config, "mask_token_id", None)
+    mask = mask_token_of(network)
     mask = tokenizer.mask_token_id if mask is None else mask
     if mask is None:
         raise ConfigurationError(

@@ -177,6 +177,16 @@ def _tokens(named: Mapping[str, Any]) -> NDArray[np.int64]:
     )
 
 
+def mask_token_of(model: Any) -> int | None:
+    """Return the token that stands for a mask, as a model's config has it; None where it has none.
+
+    A config is an object, as transformers has it, or a mapping.
+    """
+    config = getattr(model, "config", None)
+    mask: int | None = getattr(config, "mask_token_id", None)
+    return config.get("mask_token_id") if mask is None and isinstance(config, Mapping) else mask
+
+
 def arguments_of(given: Any, number: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return positional and keyword arguments of one call, as they stand in ``inputs``.
 

@@ -19,7 +19,7 @@ from arrow_quant_v2.calibration.interrupt import DeferredInterrupt
 from arrow_quant_v2.calibration.layer_data import MAX_XTX_COLS
 from arrow_quant_v2.calibration.layers import Layer, LayerChoice, choose_layers
 from arrow_quant_v2.calibration.metadata import class_of, collected_metadata, shortcomings
-from arrow_quant_v2.calibration.model_call import arguments_of, read_call
+from arrow_quant_v2.calibration.model_call import arguments_of, mask_token_of, read_call
 from arrow_quant_v2.calibration.noise_levels import NoiseLevels
 from arrow_quant_v2.calibration.require import require
 from arrow_quant_v2.errors import ConfigurationError
@@ -75,7 +75,7 @@ class CollectionRun:
         scratch = out.with_name(f".{out.name}.scratch")
         mask = options.mask_token_id
         if mask is None:
-            mask = getattr(getattr(model, "config", None), "mask_token_id", None)
+            mask = mask_token_of(model)
         settings = Settings(
             options.seed,
             options.rows_per_step,

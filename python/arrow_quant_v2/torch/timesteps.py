@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from arrow_quant_v2.calibration.model_call import TIME_NAMES, read_call
+from arrow_quant_v2.calibration.model_call import TIME_NAMES, mask_token_of, read_call
 from arrow_quant_v2.errors import ConfigurationError
 from arrow_quant_v2.time_groups import TimeGroups
 from arrow_quant_v2.torch.moment import Moment
@@ -104,8 +104,7 @@ class PickUpTimestep:
         now = _CURRENT.get()
         if now is not None and now.setter is None:
             return
-        masked = self._kind == "masked_fraction"
-        mask = _entry(getattr(model, "config", None), "mask_token_id") if masked else None
+        mask = mask_token_of(model) if self._kind == "masked_fraction" else None
         call = read_call(model, args, kwargs, mask)
         if call.kind == self._kind:
             _CURRENT.set(Timesteps(call.time.tolist(), self, now))
@@ -120,7 +119,3 @@ class PickUpTimestep:
 def _floats(value: Any) -> list[float]:
     values = torch.as_tensor(value) if not isinstance(value, Tensor) else value
     return [float(v) for v in values.detach().reshape(-1).tolist()]
-
-
-def _entry(config: Any, name: str) -> Any:
-    return config.get(name) if hasattr(config, "get") else getattr(config, name, None)

@@ -18,7 +18,7 @@ from arrow_quant_v2.calibration.call import is_held_out
 from arrow_quant_v2.calibration.collector import Collector, Settings
 from arrow_quant_v2.calibration.inputs import load_inputs
 from arrow_quant_v2.calibration.metadata import collected_metadata
-from arrow_quant_v2.calibration.model_call import arguments_of, read_call
+from arrow_quant_v2.calibration.model_call import arguments_of, mask_token_of, read_call
 from arrow_quant_v2.calibration.noise_levels import noise_levels
 from arrow_quant_v2.calibration.require import require_model
 from arrow_quant_v2.calibration.run import on_device
@@ -118,6 +118,7 @@ class ModelCalls:
         self._inputs = inputs if iter(inputs) is not inputs else list(inputs)
         self._placed: list[PlacedCall] = []
         self.before_run: Callable[[], object] = lambda: None
+        mask = options.mask_token_id
         settings = Settings(
             seed=0,
             rows_per_step=0,
@@ -127,7 +128,7 @@ class ModelCalls:
             guidance_branches=options.guidance_branches or branches_in(self._inputs),
             smaller_is_noisier=options.smaller_is_noisier,
             first_trajectory=0,
-            mask_token_id=_mask_of(model, options),
+            mask_token_id=mask_token_of(model) if mask is None else mask,
         )
         collector = Collector([], settings, Arena(Path(), 0))
         for arguments in self._inputs:
@@ -296,11 +297,3 @@ def _picked(value: Any, batch: int, positions: list[int]) -> Any:
             return type(value)(value[i] for i in positions)
         return type(value)(_picked(item, batch, positions) for item in value)
     return value
-
-
-def _mask_of(model: Any, options: CallOptions) -> int | None:
-    if options.mask_token_id is not None:
-        return options.mask_token_id
-    config = getattr(model, "config", None)
-    mask: int | None = getattr(config, "mask_token_id", None)
-    return config.get("mask_token_id") if mask is None and isinstance(config, Mapping) else mask
