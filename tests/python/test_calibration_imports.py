@@ -189,6 +189,7 @@ ONES = np.ones((8, 32), np.float32)
         ({"fc": np.ones(8)}, r"'fc' has the shape \[8\]"),
         ({"fc": ONES * np.nan}, "'fc.weight' has NaN"),
         ({"fc": np.array([["a"]])}, "allowed are numbers"),
+        ({"fc": np.array([[None]])}, "'fc' cannot be read .*; save numeric arrays"),
         ({"fc/1": ONES, "fc/2": np.ones((8, 33))}, "33 channels, and of 32 before"),
         ({"fc/1": ONES, "gc": ONES}, "has no timestep"),
         ({}, "has no rows"),
@@ -200,6 +201,14 @@ def test_arrays_that_are_no_rows_are_refused(
     path = write_npz(tmp_path / "a.npz", **arrays)
     with pytest.raises(TableError, match=words):
         import_npz(path, tmp_path / "c.parquet")
+    assert not (tmp_path / "c.parquet").exists()
+
+
+@pytest.mark.parametrize("data", [b"", b"no archive", b"PK\x03\x04 cut off"])
+def test_a_file_that_is_no_npz_is_refused(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "a.npz").write_bytes(data)
+    with pytest.raises(TableError, match=r"a\.npz is no \.npz file .*; save one with numpy\.savez"):
+        import_npz(tmp_path / "a.npz", tmp_path / "c.parquet")
     assert not (tmp_path / "c.parquet").exists()
 
 

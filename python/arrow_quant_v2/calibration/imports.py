@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import struct
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -43,25 +45,18 @@ def import_npz(path: StrPath, out: StrPath, **options: Any) -> dict[str, Any]:
     Raises
     ------
     TableError
-        If an array has another shape, other types, or values that are not finite.
+        If the file is broken; if an array has another shape, other types, or values that are not
+        finite.
     """
     rows = ImportedRows("npz", Path(path), **options)
-    try:
-        arrays = np.load(path, allow_pickle=False)
-    except ValueError as error:
-        raise TableError(f"{path} is no .npz file of numeric arrays ({error})") from error
-    if not hasattr(arrays, "files"):
-        raise TableError(f"{path} holds one array without a name; save several with numpy.savez")
-    with arrays:
-        for key in arrays.files:
-            layer, _, step = key.partition("/")
-            array = arrays[key]
-            if array.ndim not in (2, 3):
-                raise TableError(
-                    f"{path}: {key!r} has the shape {list(array.shape)}; allowed are [rows, "
-                    "channels] and [trajectories, rows, channels]"
-                )
-            rows.add(layer, _number(step, f"{path}: {key!r}") if step else None, array)
+    for key, array in _named_arrays(Path(path)):
+        layer, _, step = key.partition("/")
+        if array.ndim not in (2, 3):
+            raise TableError(
+                f"{path}: {key!r} has the shape {list(array.shape)}; allowed are [rows, "
+                "channels] and [trajectories, rows, channels]"
+            )
+        rows.add(layer, _number(step, f"{path}: {key!r}") if step else None, array)
     return rows.write(Path(out))
 
 
@@ -184,6 +179,34 @@ def import_imatrix(
         "num_steps": 1,
         "file_bytes": target.stat().st_size,
     }
+
+
+# What numpy raises where a file, or an array in it, is not what it should be.
+_BROKEN = (ValueError, EOFError, zipfile.BadZipFile, zlib.error)
+
+
+def _named_arrays(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Read the arrays of an ``.npz`` file one after the other."""
+    with path.open("rb") as file:  # which numpy leaves open where the archive is broken
+        try:
+            arrays = np.load(file, allow_pickle=False)
+        except _BROKEN as error:
+            raise TableError(
+                f"{path} is no .npz file of numeric arrays ({error}); save one with numpy.savez"
+            ) from error
+        if not hasattr(arrays, "files"):
+            raise TableError(
+                f"{path} holds one array without a name; save several with numpy.savez"
+            )
+        for key in arrays.files:
+            try:
+                array = arrays[key]
+            except _BROKEN as error:
+                raise TableError(
+                    f"{path}: {key!r} cannot be read ({error}); save numeric arrays with "
+                    "numpy.savez"
+                ) from error
+            yield key, array
 
 
 _Activations = tuple[str, float | None, int | None, int | None, NDArray[Any]]
