@@ -257,6 +257,8 @@ def test_both_branches_of_guidance_count_as_one_trajectory(int2: Path, tmp_path:
         ({}, ConfigurationError, "inputs is not given, and neither is calibration"),
         ({"inputs": []}, ConfigurationError, "inputs is empty"),
         ({"inputs": few(4), "num_time_groups": 0}, ConfigurationError, "num_time_groups = 0"),
+        ({"inputs": few(4), "num_time_groups": 2.5}, ConfigurationError, "= 2.5: must be an"),
+        ({"inputs": few(4), "num_time_groups": None}, ConfigurationError, "= None: must be an"),
         ({"inputs": few(4), "component": "unet"}, ConfigurationError, "component = 'unet'"),
         ({"calibration": "nowhere.parquet"}, ConfigurationError, "there is no such file; name one"),
     ],

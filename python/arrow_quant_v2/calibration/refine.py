@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from arrow_quant_v2.calibration.require import require
 from arrow_quant_v2.errors import ConfigurationError
 
@@ -95,10 +97,13 @@ def refine(
     from arrow_quant_v2.with_model.judge import Judge
     from arrow_quant_v2.with_model.quantized_copy import QuantizedCopy
     from arrow_quant_v2.with_model.refinement import Refinement
+    from arrow_quant_v2.with_model.time_grouping import MAX_GROUPS
 
-    if isinstance(num_time_groups, bool) or not 1 <= num_time_groups <= 256:
+    groups = num_time_groups
+    is_integer = isinstance(groups, int | np.integer) and not isinstance(groups, bool)
+    if not is_integer or not 1 <= groups <= MAX_GROUPS:
         raise ConfigurationError(
-            f"num_time_groups = {num_time_groups!r}: must be an integer from 1 to 256"
+            f"num_time_groups = {num_time_groups!r}: must be an integer from 1 to {MAX_GROUPS}"
         )
     options = CallOptions(
         guidance_branches, smaller_is_noisier, mask_token_id, scheduler, beta_schedule

@@ -20,9 +20,9 @@ from arrow_quant_v2.with_model.calls import CallOptions, Inputs, branches_in, mo
 from arrow_quant_v2.with_model.gate import Gate, Variant
 from arrow_quant_v2.with_model.judge import Judge
 from arrow_quant_v2.with_model.refinement import Refinement
+from arrow_quant_v2.with_model.time_grouping import MAX_GROUPS
 
 DATA = "calibration.parquet"
-MAX_GROUPS = 256
 
 Progress = Callable[[str, float], object]
 Run = Callable[[Path, Path, DiffusionQuantConfig, Progress, CancelToken], dict[str, Any]]

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from arrow_quant_v2.time_groups import TimeGroups
 from arrow_quant_v2.with_model.calls import ModelCalls
 
+MAX_GROUPS = 256  # that corrections are tried for
 LEAST_ROWS = 64
 LEAST_TRAJECTORIES = 4
 WIDEST_LOG_SNR = 10.0  # what is noisier or cleaner looks the same
