@@ -22,7 +22,7 @@ from arrow_quant_v2 import (
     DiffusionQuantConfig,
     ModelNotFoundError,
 )
-from test_memory import write_sparse_model
+from tiny import write_sparse_model
 
 
 def tree(directory: Path) -> dict[str, bytes]:

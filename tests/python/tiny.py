@@ -32,9 +32,37 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         offsets = [len(data), len(data) + len(raw)]
         header[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": offsets}
         data += raw
+    path.write_bytes(beginning(header) + data)
+
+
+def write_sparse_model(
+    path: Path, num_tensors: int, rows: int, cols: int, aligned: bool = True
+) -> None:
+    """Write a safetensors file of float32 zeros that takes no room on disk.
+
+    Weights that are not aligned, which the safetensors package does not write, are copied instead
+    of read in place.
+    """
+    size = rows * cols * 4
+    header: dict[str, object] = {
+        f"blocks.{i}.fc.weight": {
+            "dtype": "F32",
+            "shape": [rows, cols],
+            "data_offsets": [i * size, (i + 1) * size],
+        }
+        for i in range(num_tensors)
+    }
+    text = beginning(header) if aligned else beginning(header, padding=1)
+    with path.open("wb") as file:
+        file.write(text)
+        file.truncate(len(text) + num_tensors * size)
+
+
+def beginning(header: Mapping[str, object], padding: int = 0) -> bytes:
+    """Return what a safetensors file has before its data, whose length is `padding` modulo 8."""
     text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+    text += b" " * ((padding - len(text)) % 8)
+    return len(text).to_bytes(8, "little") + text
 
 
 def tiny_tensors() -> dict[str, Tensor]:
