@@ -17,8 +17,8 @@ from arrow_quant_v2 import ConfigurationError
 from arrow_quant_v2.calibration import load_inputs, masked_inputs, read
 from arrow_quant_v2.calibration.__main__ import main
 from arrow_quant_v2.calibration.prompts import read_prompts
+from program import PROGRAM
 
-PROGRAM = Path(sys.executable).parent / "arrow-quant"
 DIGITS = Path(__file__).resolve().parents[2] / "examples" / "digits_dit" / "model"
 
 SHORT = ["--steps", "2", "--samples", "5", "--no-hessian"]

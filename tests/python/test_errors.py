@@ -20,7 +20,7 @@ from arrow_quant_v2 import (
     ValidationError,
     load_quantized,
 )
-from tiny import tiny_tensors, write_safetensors
+from tiny import negated, tiny_tensors, write_safetensors
 
 
 @pytest.mark.parametrize(
@@ -86,11 +86,7 @@ def test_a_quantized_model_that_contradicts_itself_is_a_metadata_error(
 def test_poor_quality_is_a_result_and_not_an_error(tiny_model: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
-    negated = {
-        name: (dtype, array ^ 0x8000 if dtype == "BF16" else array)
-        for name, (dtype, array) in tiny_tensors().items()
-    }
-    write_safetensors(other / "model.safetensors", negated)
+    write_safetensors(other / "model.safetensors", negated(tiny_tensors()))
     ArrowQuantV2().quantize_diffusion_model(other, tmp_path / "out")
     validation = ArrowQuantV2().validate_quality(tiny_model, tmp_path / "out")
     assert validation["passed"] is False

@@ -6,7 +6,6 @@ import hashlib
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,7 +13,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-PROGRAM = Path(sys.executable).with_name("arrow-quant")
+from program import PROGRAM
+
 NUM_TENSORS = 12
 
 

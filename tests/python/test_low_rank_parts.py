@@ -6,7 +6,6 @@ import hashlib
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,9 @@ import torch
 
 from arrow_quant_v2 import ArrowQuantV2, DiffusionQuantConfig
 from arrow_quant_v2.calibration import collect
+from program import PROGRAM
 from refine_nets import save
 
-PROGRAM = Path(sys.executable).with_name("arrow-quant")
 COLS, ROWS, LAYERS = 512, 1024, 12
 RANK = ROWS * COLS // (48 * (ROWS + COLS))
 WIDE = 3968  # inputs of two layers that fit into 1 MiB without input scales

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from program import PROGRAM
 from tiny import write_sparse_model
-
-PROGRAM = Path(sys.executable).with_name("arrow-quant")
 
 
 def peak_mebibytes(*arguments: str) -> float:

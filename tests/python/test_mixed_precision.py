@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from arrow_quant_v2 import ArrowQuantV2, ConfigurationError, DiffusionQuantConfig, inspect_model
+from program import PROGRAM
 
 ROOT = Path(__file__).resolve().parents[2]
-PROGRAM = Path(sys.executable).with_name("arrow-quant")
 EXAMPLES = {name: ROOT / "examples" / name / "model" for name in ("byte_mdlm", "digits_dit")}
 
 Result = dict[str, Any]

@@ -81,3 +81,11 @@ def tiny_tensors() -> dict[str, Tensor]:
         "position_ids": ("I64", np.arange(12, dtype=np.int64).reshape(3, 4)),
         "mask": ("BOOL", np.array([True, False, True])),
     }
+
+
+def negated(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the same tensors with weights (those of bfloat16) of the other sign."""
+    return {
+        name: (dtype, array ^ 0x8000 if dtype == "BF16" else array)
+        for name, (dtype, array) in tensors.items()
+    }
