@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +24,9 @@ from arrow_quant_v2 import (
     inspect_model,
     load_quantized,
 )
+from decoding import documented_reader
 from tiny import from_bf16, to_bf16
 
-FORMAT = Path(__file__).resolve().parents[2] / "arrow_quant" / "io" / "FORMAT.md"
 WEIGHT = "blocks.0.mlp.fc1.weight"  # [256, 128]
 PLAIN = "blocks.0.attn.to_q.weight"  # [128, 128]
 ROWS, COLS, RANK = 256, 128, 4
@@ -85,15 +84,6 @@ def transformed(model: Path, transforms: list[str]) -> dict[str, Any]:
     (model / "manifest.json").write_text(json.dumps(manifest))
     found: dict[str, Any] = table.to_pylist()[row]
     return found
-
-
-def documented_reader() -> Callable[..., NDArray[np.float32]]:
-    code = re.search(r"```python\n(.*?)```", FORMAT.read_text(), re.DOTALL)
-    assert code is not None
-    names: dict[str, Any] = {}
-    exec(code[1], names)  # the documentation is the code under test
-    decode: Callable[..., NDArray[np.float32]] = names["decode"]
-    return decode
 
 
 def revise(

@@ -21,6 +21,7 @@ from arrow_quant_v2 import (
     QuantizationError,
     load_quantized,
 )
+from decoding import unpack
 from tiny import QUANTIZED, from_bf16, tiny_tensors, write_safetensors
 
 WEIGHT = "blocks.1.mlp.fc1.weight"  # [96, 200]: a short last group
@@ -35,13 +36,7 @@ def stored_rows(directory: Path) -> dict[str, dict[str, Any]]:
 def decode(row: dict[str, Any]) -> NDArray[np.float64]:
     """The format's formula, in double precision."""
     bits, (out, cols) = row["bit_width"], row["shape"]
-    if bits == 8:
-        codes = np.frombuffer(row["data"], np.int8).reshape(out, cols).astype(np.float64)
-    else:
-        packed = np.frombuffer(row["data"], np.uint8).reshape(out, -1)
-        shifts = np.arange(0, 8, bits, dtype=np.uint8)
-        fields = (packed[:, :, None] >> shifts) & (2**bits - 1)
-        codes = fields.reshape(out, -1)[:, :cols].astype(np.float64)
+    codes = unpack(row["data"], out, cols, bits).astype(np.float64)
     group = np.arange(cols) // row["group_size"]
     scales = np.array(row["scales"], np.float64).reshape(out, -1)[:, group]
     offsets = np.array(row["offsets"], np.float64).reshape(out, -1)

@@ -11,10 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from decoding import FORMAT, documented_reader
+
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "part_v1.parquet"
 EXTRAS = GOLDEN.with_name("part_v1_extras.parquet")
-FORMAT = ROOT / "arrow_quant" / "io" / "FORMAT.md"
 
 
 @pytest.fixture(scope="module")
@@ -89,29 +90,23 @@ def test_columns_have_exact_types() -> None:
 
 
 def test_the_reader_of_the_documentation_decodes(rows: list[dict[str, Any]]) -> None:
-    code = re.search(r"```python\n(.*?)```", FORMAT.read_text(), re.DOTALL)
-    assert code is not None
-    names: dict[str, Any] = {}
-    exec(code[1], names)  # the documentation is the code under test
+    decode = documented_reader()
     quantized = [row for row in rows if row["quant_type"] != "none"]
     assert {row["bit_width"] for row in quantized} == {2, 4, 8}
     for row in quantized:
-        decoded = names["decode"](row, row)
+        decoded = decode(row, row)
         np.testing.assert_array_equal(decoded, slow_decode(row), row["layer_name"])
 
 
 def test_the_reader_of_the_documentation_undoes_transforms() -> None:
-    code = re.search(r"```python\n(.*?)```", FORMAT.read_text(), re.DOTALL)
-    assert code is not None
-    names: dict[str, Any] = {}
-    exec(code[1], names)  # the documentation is the code under test
+    decode = documented_reader()
     rows = [row for row in pq.read_table(EXTRAS).to_pylist() if row["transforms"]]
     first = {row["layer_name"]: row for row in rows if row["block_index"] == 0}
     assert [row["block_index"] for row in rows] == [0, 0, 0, 1]
     for row in rows:
         block_0 = first[row["layer_name"]]
         weights = slow_undo(slow_decode(row).astype(np.float64), row, block_0)
-        np.testing.assert_allclose(names["decode"](row, block_0), weights, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(decode(row, block_0), weights, rtol=1e-5, atol=1e-6)
 
 
 def test_codes_are_a_slice_at_the_end_of_their_column_chunk(rows: list[dict[str, Any]]) -> None:
