@@ -13,7 +13,7 @@ from typing import Any
 from arrow_quant_v2 import _core
 from arrow_quant_v2._core import CancelToken, DiffusionQuantConfig
 from arrow_quant_v2.errors import ArrowQuantError, ConfigurationError
-from arrow_quant_v2.quantizer import ArrowQuantV2, ProgressCallback, StrPath
+from arrow_quant_v2.runs import ProgressCallback, Runs, StrPath
 
 AsyncProgressCallback = Callable[[str, float], Awaitable[object] | object]
 ModelProgressCallback = Callable[[int, str, float], Awaitable[object] | object]
@@ -43,12 +43,12 @@ class AsyncArrowQuantV2:
     """
 
     def __init__(self, mode: str | None = None) -> None:
-        self._quantizer = ArrowQuantV2(mode)
+        self._runs = Runs(mode)
 
     @property
     def mode(self) -> str:
         """What kind of model is quantized, where a config says nothing else."""
-        return self._quantizer.mode
+        return self._runs.mode
 
     def __repr__(self) -> str:
         return f"AsyncArrowQuantV2(mode={self.mode!r})"
@@ -85,8 +85,8 @@ class AsyncArrowQuantV2:
         """
         return await _unwrapped(
             _run(
-                lambda progress, cancel: self._quantizer._quantize_given(
-                    model, inputs, model_path, output_path, config, progress, cancel
+                lambda progress, cancel: self._runs.quantize(
+                    model_path, output_path, config, progress, cancel, model=model, inputs=inputs
                 ),
                 progress_callback,
             )
@@ -123,16 +123,18 @@ class AsyncArrowQuantV2:
         dict
             As there.
         """
-        given = {
-            "inputs": inputs,
-            "calibration": calibration,
-            "scheduler": scheduler,
-            "sampler": sampler,
-        }
         return await _unwrapped(
             _run(
-                lambda progress, cancel: self._quantizer._validate_given(
-                    model, given, original_path, quantized_path, progress, cancel
+                lambda progress, cancel: self._runs.validate(
+                    original_path,
+                    quantized_path,
+                    progress,
+                    cancel,
+                    model=model,
+                    inputs=inputs,
+                    calibration=calibration,
+                    scheduler=scheduler,
+                    sampler=sampler,
                 ),
                 progress_callback,
             )
@@ -188,7 +190,7 @@ class AsyncArrowQuantV2:
             async with at_once:
                 try:
                     return await _run(
-                        lambda progress, cancel: self._quantizer._quantize(
+                        lambda progress, cancel: self._runs.quantize_files(
                             *specs[index], progress, cancel, shared
                         ),
                         report,

@@ -8,7 +8,7 @@ from typing import Any
 
 from arrow_quant_v2 import _core
 from arrow_quant_v2._core import DiffusionQuantConfig
-from arrow_quant_v2.quantizer import StrPath
+from arrow_quant_v2.runs import StrPath
 
 
 def inspect_model(path: StrPath, config: DiffusionQuantConfig | None = None) -> dict[str, Any]:

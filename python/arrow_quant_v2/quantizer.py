@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import json
 import logging
-import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,10 +13,8 @@ import pyarrow as pa
 from arrow_quant_v2 import _core
 from arrow_quant_v2._core import DiffusionQuantConfig
 from arrow_quant_v2.arrow_tables import ArrowTable
-from arrow_quant_v2.errors import ConfigurationError, ModelNotFoundError
-
-StrPath = str | os.PathLike[str]
-ProgressCallback = Callable[[str, float], object]
+from arrow_quant_v2.errors import ModelNotFoundError
+from arrow_quant_v2.runs import ProgressCallback, Runs, StrPath
 
 _log = logging.getLogger("arrow_quant_v2")
 
@@ -56,26 +52,15 @@ class ArrowQuantV2:
     """
 
     def __init__(self, mode: str | None = None) -> None:
-        self._mode = None if mode is None else DiffusionQuantConfig(mode=mode).mode
-        self._markov_metrics: dict[str, Any] | None = None
+        self._runs = Runs(mode)
 
     @property
     def mode(self) -> str:
         """What kind of model is quantized, where a config says nothing else."""
-        return DiffusionQuantConfig().mode if self._mode is None else self._mode
+        return self._runs.mode
 
     def __repr__(self) -> str:
         return f"ArrowQuantV2(mode={self.mode!r})"
-
-    def _chosen(self, config: DiffusionQuantConfig | None) -> DiffusionQuantConfig:
-        """Return what a run follows: a given config, and the mode of this quantizer."""
-        chosen = DiffusionQuantConfig() if config is None else config
-        if not isinstance(chosen, DiffusionQuantConfig):
-            raise TypeError(f"config is a {type(config).__name__}, not a DiffusionQuantConfig")
-        if self._mode is not None and self._mode != chosen.mode:
-            chosen = copy.copy(chosen)
-            chosen.mode = self._mode
-        return chosen
 
     def quantize_diffusion_model(
         self,
@@ -142,8 +127,14 @@ class ArrowQuantV2:
         QuantizationError
             If the model cannot be read, quantized or written.
         """
-        return self._quantize_given(
-            model, inputs, model_path, output_path, config, progress_callback, _core.CancelToken()
+        return self._runs.quantize(
+            model_path,
+            output_path,
+            config,
+            progress_callback,
+            _core.CancelToken(),
+            model=model,
+            inputs=inputs,
         )
 
     def quantize_from_safetensors(
@@ -237,14 +228,16 @@ class ArrowQuantV2:
         ModelNotFoundError
             If one of them is not there.
         """
-        given = {
-            "inputs": inputs,
-            "calibration": calibration,
-            "scheduler": scheduler,
-            "sampler": sampler,
-        }
-        return self._validate_given(
-            model, given, original_path, quantized_path, progress_callback, _core.CancelToken()
+        return self._runs.validate(
+            original_path,
+            quantized_path,
+            progress_callback,
+            _core.CancelToken(),
+            model=model,
+            inputs=inputs,
+            calibration=calibration,
+            scheduler=scheduler,
+            sampler=sampler,
         )
 
     def get_markov_metrics(self) -> dict[str, Any] | None:
@@ -270,115 +263,7 @@ class ArrowQuantV2:
         >>> ArrowQuantV2().get_markov_metrics() is None
         True
         """
-        return copy.deepcopy(self._markov_metrics)
-
-    def _quantize_given(
-        self,
-        model: Any,
-        inputs: Iterable[Mapping[str, Any]] | None,
-        model_path: StrPath,
-        output_path: StrPath,
-        config: DiffusionQuantConfig | None,
-        progress_callback: ProgressCallback | None,
-        cancel: _core.CancelToken,
-    ) -> dict[str, Any]:
-        """Quantize with a model, or without one where it is None."""
-        if model is None:
-            if inputs is not None:
-                raise ConfigurationError(
-                    "inputs is given without model: pass the model that takes them, too"
-                )
-            return self._quantize(model_path, output_path, config, progress_callback, cancel)
-        # Not above: these modules use this one, and need torch.
-        from arrow_quant_v2.calibration.require import require
-
-        require("torch", "Quantizing with a model")
-        from arrow_quant_v2.with_model.quantization import quantize_with_model
-
-        result = quantize_with_model(
-            self._quantize,
-            model,
-            Path(model_path),
-            Path(output_path),
-            self._chosen(config),
-            inputs,
-            progress_callback or (lambda message, fraction: None),
-            cancel,
-        )
-        self._markov_metrics = result["markov_validation"]
-        return result
-
-    def _quantize(
-        self,
-        model_path: StrPath,
-        output_path: StrPath,
-        config: DiffusionQuantConfig | None,
-        progress_callback: ProgressCallback | None,
-        cancel: _core.CancelToken | None = None,
-        shared: _core.SharedResources | None = None,
-    ) -> dict[str, Any]:
-        result = _object(
-            _core.quantize_model(
-                os.fspath(model_path),
-                os.fspath(output_path),
-                self._chosen(config),
-                progress_callback,
-                cancel,
-                shared,
-            )
-        )
-        self._markov_metrics = result["markov_validation"]
-        return result
-
-    def _validate_given(
-        self,
-        model: Any,
-        given: Mapping[str, Any],
-        original_path: StrPath,
-        quantized_path: StrPath,
-        progress_callback: ProgressCallback | None,
-        cancel: _core.CancelToken,
-    ) -> dict[str, Any]:
-        """Validate with a model and what is given for it, or without one where it is None."""
-        if model is None:
-            for name, value in given.items():
-                if value is not None:
-                    raise ConfigurationError(
-                        f"{name} is given without model: pass the model that it is for, too"
-                    )
-            return self._validate(original_path, quantized_path, progress_callback, cancel)
-        # Not above: these modules use this one, and need torch.
-        from arrow_quant_v2.calibration.require import require
-
-        require("torch", "Validating with a model")
-        from arrow_quant_v2.with_model.validation import validate_with_model
-
-        report = progress_callback or (lambda message, fraction: None)
-        result = self._validate(
-            original_path, quantized_path, lambda message, done: report(message, 0.2 * done), cancel
-        )
-        return result | validate_with_model(
-            model,
-            Path(original_path),
-            Path(quantized_path),
-            **given,
-            per_layer_accuracy=result["per_layer_accuracy"],
-            progress=lambda message, done: report(message, 0.2 + 0.8 * done),
-            cancel=cancel,
-        )
-
-    def _validate(
-        self,
-        original_path: StrPath,
-        quantized_path: StrPath,
-        progress_callback: ProgressCallback | None,
-        cancel: _core.CancelToken | None = None,
-    ) -> dict[str, Any]:
-        return _object(
-            _core.validate_quality(
-                os.fspath(original_path), os.fspath(quantized_path), progress_callback, cancel
-            )
-        )
+        return copy.deepcopy(self._runs.markov_metrics)
 
     def quantize_batch_arrow(
         self,
@@ -439,7 +324,7 @@ class ArrowQuantV2:
         >>> batch["quantized_data"][0].as_py().hex(), batch["bit_width"][0].as_py()
         ('e4', 2)
         """
-        chosen = self._chosen(config)
+        chosen = self._runs.chosen(config)
         if bit_width is not None:
             chosen = copy.copy(chosen)
             chosen.bit_width = bit_width
@@ -486,8 +371,3 @@ class ArrowQuantV2:
         [-1.0, 0.0, 1.0, 2.0]
         """
         return pa.record_batch(_core.dequantize_batch_arrow(batch, num_threads))
-
-
-def _object(text: str) -> dict[str, Any]:
-    result: dict[str, Any] = json.loads(text)
-    return result

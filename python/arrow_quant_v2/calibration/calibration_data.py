@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +16,7 @@ from numpy.typing import NDArray
 from arrow_quant_v2.calibration.file import FORMAT_VERSION, KEY, SCHEMA, unpack
 from arrow_quant_v2.calibration.histogram import BINS
 from arrow_quant_v2.errors import MetadataError, ModelNotFoundError
-
-StrPath = str | os.PathLike[str]
+from arrow_quant_v2.runs import StrPath
 
 
 @dataclass

@@ -13,8 +13,7 @@ from arrow_quant_v2.calibration.pipeline import denoiser_of, is_pipeline, others
 from arrow_quant_v2.calibration.require import require, require_model
 from arrow_quant_v2.calibration.run import CollectionRun, RunOptions
 from arrow_quant_v2.errors import ConfigurationError
-
-ProgressCallback = Callable[[str, float], object]
+from arrow_quant_v2.runs import ProgressCallback
 
 
 def collect(

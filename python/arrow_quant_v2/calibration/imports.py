@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import struct
 import zipfile
 import zlib
@@ -20,8 +19,7 @@ from arrow_quant_v2.calibration.imported_rows import ImportedRows, file_metadata
 from arrow_quant_v2.calibration.require import require
 from arrow_quant_v2.errors import ConfigurationError, TableError
 from arrow_quant_v2.inspection import inspect_model
-
-StrPath = str | os.PathLike[str]
+from arrow_quant_v2.runs import StrPath
 
 
 def import_npz(path: StrPath, out: StrPath, **options: Any) -> dict[str, Any]:

@@ -7,11 +7,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from arrow_quant_v2.calibration.collection import ProgressCallback, at_least, collect
+from arrow_quant_v2.calibration.collection import at_least, collect
 from arrow_quant_v2.calibration.masked_text import masked_inputs, tokenized
 from arrow_quant_v2.calibration.model_call import mask_token_of
 from arrow_quant_v2.calibration.require import require
 from arrow_quant_v2.errors import ConfigurationError, ModelNotFoundError
+from arrow_quant_v2.runs import ProgressCallback
 
 TEXT_LENGTH = 128  # tokens of a sequence
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,7 @@ from arrow_quant_v2.calibration.call import is_held_out
 from arrow_quant_v2.calibration.file import CalibrationWriter, LayerRows, StepRow
 from arrow_quant_v2.calibration.row_keys import smallest
 from arrow_quant_v2.errors import ConfigurationError, ValidationError
-
-StrPath = str | os.PathLike[str]
+from arrow_quant_v2.runs import StrPath
 
 _ALIKE = (
     "source",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,7 @@ import numpy as np
 
 from arrow_quant_v2.calibration.require import require
 from arrow_quant_v2.errors import ConfigurationError
-
-ProgressCallback = Callable[[str, float], object]
+from arrow_quant_v2.runs import ProgressCallback
 
 
 def refine(

@@ -16,6 +16,7 @@ from arrow_quant_v2._core import CancelToken, DiffusionQuantConfig
 from arrow_quant_v2.calibration.collection import collect
 from arrow_quant_v2.calibration.require import require_model
 from arrow_quant_v2.errors import ConfigurationError, QuantizationError
+from arrow_quant_v2.runs import ProgressCallback
 from arrow_quant_v2.with_model.calls import CallOptions, Inputs, branches_in, model_calls
 from arrow_quant_v2.with_model.gate import Gate, Variant
 from arrow_quant_v2.with_model.judge import Judge
@@ -24,8 +25,7 @@ from arrow_quant_v2.with_model.time_grouping import MAX_GROUPS
 
 DATA = "calibration.parquet"
 
-Progress = Callable[[str, float], object]
-Run = Callable[[Path, Path, DiffusionQuantConfig, Progress, CancelToken], dict[str, Any]]
+Run = Callable[[Path, Path, DiffusionQuantConfig, ProgressCallback, CancelToken], dict[str, Any]]
 
 
 def quantize_with_model(
@@ -35,7 +35,7 @@ def quantize_with_model(
     output_path: Path,
     config: DiffusionQuantConfig,
     inputs: Inputs | None,
-    progress: Progress,
+    progress: ProgressCallback,
     cancel: CancelToken,
 ) -> dict[str, Any]:
     """Quantize a model whose network can be run.
@@ -107,19 +107,19 @@ def quantize_with_model(
 class _Steps:
     """Makes one fraction that never falls of those of several quantizations."""
 
-    def __init__(self, progress: Progress, start: float) -> None:
+    def __init__(self, progress: ProgressCallback, start: float) -> None:
         self._progress = progress
         self._at = start
 
-    def next(self) -> Progress:
+    def next(self) -> ProgressCallback:
         """Return the progress of one more quantization, a third of what is left."""
         return self._until(self._at + (1 - self._at) / 3)
 
-    def last(self) -> Progress:
+    def last(self) -> ProgressCallback:
         """Return the progress of the last step."""
         return self._until(0.99)
 
-    def _until(self, end: float) -> Progress:
+    def _until(self, end: float) -> ProgressCallback:
         start, self._at = self._at, end
         return lambda message, fraction: self._progress(message, start + (end - start) * fraction)
 
@@ -194,7 +194,7 @@ def _collect(
     config: DiffusionQuantConfig,
     inputs: Inputs,
     work: Path,
-    progress: Progress,
+    progress: ProgressCallback,
 ) -> Path:
     """Collect calibration data from the inputs, for this run only."""
     path = work / DATA

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from arrow_quant_v2 import _core
 from arrow_quant_v2._core import CancelToken
+from arrow_quant_v2.runs import ProgressCallback
 from arrow_quant_v2.time_groups import TimeGroups
 from arrow_quant_v2.with_model.bias_estimate import LayerShift, estimate_shifts
 from arrow_quant_v2.with_model.bias_tables import Tables, bias_tables, bytes_of
@@ -31,8 +31,6 @@ from arrow_quant_v2.with_model.time_grouping import (
 )
 
 MIDDLE_GROUPS = 5
-
-Progress = Callable[[str, float], object]
 
 
 @dataclasses.dataclass
@@ -72,7 +70,7 @@ class Refinement:
         model: Any,
         quantized: QuantizedCopy,
         judge: Judge,
-        progress: Progress,
+        progress: ProgressCallback,
         cancel: CancelToken | None = None,
     ) -> None:
         self._model = model

@@ -13,6 +13,7 @@ import torch
 
 from arrow_quant_v2._core import CancelToken
 from arrow_quant_v2.errors import ConfigurationError
+from arrow_quant_v2.runs import ProgressCallback
 from arrow_quant_v2.with_model.calls import CallOptions, Inputs, ModelCalls, model_calls
 from arrow_quant_v2.with_model.judge import Judge, evaluating
 from arrow_quant_v2.with_model.layer_outputs import output_errors
@@ -31,8 +32,6 @@ from arrow_quant_v2.with_model.time_grouping import begins_of, uniform_begins
 GROUPS = 5  # of steps, where the model has none
 QUARTER = 4
 
-Progress = Callable[[str, float], object]
-
 
 def validate_with_model(
     model: Any,
@@ -43,7 +42,7 @@ def validate_with_model(
     scheduler: Any,
     sampler: Callable[[Any], Any] | None,
     per_layer_accuracy: dict[str, float],
-    progress: Progress,
+    progress: ProgressCallback,
     cancel: CancelToken,
 ) -> dict[str, Any]:
     """Compare a model and its quantized twin on the same inputs.
