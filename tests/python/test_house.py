@@ -206,7 +206,7 @@ def test_a_root_without_a_house_is_wrong_usage(tmp_path: Path) -> None:
 def test_files_fit_on_a_few_screens() -> None:
     sources = [
         path
-        for folder in ("arrow_quant", "cli", "python")
+        for folder in ("arrow_quant", "cli", "python", "tests", "bench", "examples", "tools")
         for path in sorted((ROOT / folder).rglob("*"))
         if path.suffix in (".h", ".cc", ".py", ".pyi")
     ]
