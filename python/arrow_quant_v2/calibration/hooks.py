@@ -1,4 +1,4 @@
-"""Hooks on a model and its layers, for the time of a collection."""
+"""A model while it is looked at: in evaluation mode, with hooks on it and its layers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,21 @@ from typing import Any
 
 from arrow_quant_v2.calibration.collector import Collector
 from arrow_quant_v2.calibration.layers import Layer
+
+
+@contextmanager
+def evaluating(model: Any) -> Iterator[None]:
+    """Let a model run without gradients and in evaluation mode, and put its mode back."""
+    import torch
+
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 @contextmanager
@@ -27,7 +42,6 @@ def watched(
     begin, end : callable
         Called before each call of the model, with its arguments, and after it.
     """
-    import torch
 
     def before(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         begin(args, kwargs)
@@ -35,21 +49,17 @@ def watched(
     def after(*_: Any) -> None:
         end()
 
-    training = {module for module in model.modules() if module.training}
     handles = [
         model.register_forward_pre_hook(before, with_kwargs=True),
         *(_watch_layer(layer, collector) for layer in collector.layers),
         model.register_forward_hook(after),
     ]
-    model.eval()
     try:
-        with torch.no_grad():
+        with evaluating(model):
             yield
     finally:
         for handle in handles:
             handle.remove()
-        for module in training:
-            module.training = True
 
 
 def _watch_layer(layer: Layer, collector: Collector) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 import torch
@@ -157,7 +157,7 @@ class _Loader:
             if name not in done:
                 self._load(self._tensors[name], aliases, replaced)
                 done |= aliases
-        _replace(self._model, replaced)
+        replace_modules(self._model, replaced)
         self._move_the_rest()
 
     def _check_shapes(self, used: Iterable[str]) -> None:
@@ -259,8 +259,16 @@ class _Loader:
         nn.Module.to(self._model, device=self._device, dtype=self._dtype)
 
 
-def _replace(model: nn.Module, replaced: dict[int, nn.Module]) -> None:
-    """Put the new modules where the old ones are, wherever they are used."""
+def replace_modules(model: nn.Module, replaced: Mapping[int, nn.Module]) -> None:
+    """Put new modules where old ones are, wherever a model uses them.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Changed in place.
+    replaced : mapping of int to torch.nn.Module
+        From the id of the old module to the new one.
+    """
     for parent in list(model.modules()):
         for name, child in list(parent._modules.items()):
             if id(child) in replaced:

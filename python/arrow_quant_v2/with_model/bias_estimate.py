@@ -19,8 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from arrow_quant_v2.calibration.hooks import evaluating
 from arrow_quant_v2.with_model.calls import ModelCalls, PlacedCall
-from arrow_quant_v2.with_model.judge import evaluating
 from arrow_quant_v2.with_model.quantized_copy import QuantizedCopy
 
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from arrow_quant_v2.calibration.hooks import evaluating
 from arrow_quant_v2.with_model.calls import ModelCalls, PlacedCall
 from arrow_quant_v2.with_model.judgement import Judgement
 from arrow_quant_v2.with_model.step_sums import StepSums, sum_of_squares
@@ -114,16 +114,3 @@ class Judge:
             self._cached_bytes += exact.nbytes
             self._cache[number] = exact
         return exact
-
-
-@contextmanager
-def evaluating(model: Any) -> Iterator[None]:
-    """Let a model run without gradients and in evaluation mode, and put its mode back."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module in training:
-            module.training = True

@@ -94,3 +94,8 @@ def step_of_gate(
         "standard_error": after.uncertainty(before),
         "accepted": accepted,
     }
+
+
+def known_or_none(error: float) -> float | None:
+    """Return an error as results have it: None where there was nothing to judge by."""
+    return None if math.isnan(error) else error

@@ -14,9 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from arrow_quant_v2.calibration.hooks import evaluating
 from arrow_quant_v2.with_model.bias_estimate import by_entry, entry_positions
 from arrow_quant_v2.with_model.calls import PlacedCall
-from arrow_quant_v2.with_model.judge import Judge, evaluating
+from arrow_quant_v2.with_model.judge import Judge
 from arrow_quant_v2.with_model.quantized_copy import QuantizedCopy
 from arrow_quant_v2.with_model.time_grouping import Begins
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ from torch import nn
 from arrow_quant_v2.errors import ConfigurationError
 from arrow_quant_v2.load import load_quantized
 from arrow_quant_v2.time_groups import TimeGroups
-from arrow_quant_v2.torch.loading import component_for, load_model
+from arrow_quant_v2.torch.loading import component_for, load_model, replace_modules
 from arrow_quant_v2.torch.packed_weight import cache_weights
 from arrow_quant_v2.torch.quantized_layer import QuantizedLayer
 
@@ -50,7 +51,7 @@ class QuantizedCopy:
             tensors = [t for t in source.values() if t.component == self.component]
             self.time_groups = source.time_groups(self.component)
         quantized = [t for t in tensors if t.quant_type != "none"]
-        self.num_weights = sum(_size(t.shape) for t in quantized)
+        self.num_weights = sum(math.prod(t.shape) for t in quantized)
         self.stored_bytes = sum(t.stored_bytes for t in quantized)
         held = {tensor.name for tensor in tensors}
         own = set(model.state_dict(keep_vars=True))
@@ -108,8 +109,8 @@ class QuantizedCopy:
             if name not in other.layers:
                 continue
             mine, theirs = self.layers[name], other.layers[name]
-            _replace(self.model, mine, theirs)
-            _replace(other.model, theirs, mine)
+            replace_modules(self.model, {id(mine): theirs})
+            replace_modules(other.model, {id(theirs): mine})
             self.layers[name], other.layers[name] = theirs, mine
             stored = self._stored[name]
             self._stored[name], other._stored[name] = other._stored[name], stored
@@ -138,21 +139,6 @@ class QuantizedCopy:
                 held = torch.from_numpy(table).to(layer.codes.device)
             layer._buffers["bias_corrections"] = held
             layer._time_groups = time_groups or self._stored[name][1]
-
-
-def _replace(model: Any, old: nn.Module, new: nn.Module) -> None:
-    """Put a module wherever another one is."""
-    for parent in list(model.modules()):
-        for name, child in list(parent._modules.items()):
-            if child is old:
-                parent._modules[name] = new
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    size = 1
-    for length in shape:
-        size *= length
-    return size
 
 
 def _without(model: Any, names: set[str]) -> dict[int, Any]:

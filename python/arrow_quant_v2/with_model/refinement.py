@@ -20,7 +20,7 @@ from arrow_quant_v2.with_model.bias_estimate import LayerShift, estimate_shifts
 from arrow_quant_v2.with_model.bias_tables import Tables, bias_tables, bytes_of
 from arrow_quant_v2.with_model.calls import ModelCalls
 from arrow_quant_v2.with_model.judge import Judge
-from arrow_quant_v2.with_model.judgement import LEAST_GAIN, Judgement, step_of_gate
+from arrow_quant_v2.with_model.judgement import LEAST_GAIN, Judgement, known_or_none, step_of_gate
 from arrow_quant_v2.with_model.quantized_copy import QuantizedCopy
 from arrow_quant_v2.with_model.time_grouping import (
     Begins,
@@ -106,8 +106,8 @@ class Refinement:
             "reason": reason,
             "groups": 0 if best is None else best.num_groups,
             "corrected_layers": 0 if best is None else len(best.tables),
-            "error_before": _known(before.error),
-            "error_after": _known(after.error),
+            "error_before": known_or_none(before.error),
+            "error_after": known_or_none(after.error),
             "error_words": self._judge.words,
             "candidates": self._tried,
             "bits_per_weight_before": quantized.bits_per_weight,
@@ -234,8 +234,3 @@ class Refinement:
         _core.revise_model(
             quantized.path, out, quantized.component, groups, tables, {}, self._cancel
         )
-
-
-def _known(value: float) -> float | None:
-    """Return a number as results have it: None where nothing was measured."""
-    return None if math.isnan(value) else value

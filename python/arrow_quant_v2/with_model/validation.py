@@ -12,10 +12,12 @@ import numpy as np
 import torch
 
 from arrow_quant_v2._core import CancelToken
+from arrow_quant_v2.calibration.hooks import evaluating
 from arrow_quant_v2.errors import ConfigurationError
 from arrow_quant_v2.runs import ProgressCallback
 from arrow_quant_v2.with_model.calls import CallOptions, Inputs, ModelCalls, model_calls
-from arrow_quant_v2.with_model.judge import Judge, evaluating
+from arrow_quant_v2.with_model.judge import Judge
+from arrow_quant_v2.with_model.judgement import known_or_none
 from arrow_quant_v2.with_model.layer_outputs import output_errors
 from arrow_quant_v2.with_model.path_kl import (
     noise_per_prediction,
@@ -116,14 +118,14 @@ def _predictions(judge: Judge, sums: StepSums) -> dict[str, Any]:
             entry["token_divergence"] = float(sums.of_tokens[step])
         per_step.append(entry)
     found: dict[str, Any] = {
-        "noise_prediction_error": _known(mean_over_steps(relative)),
+        "noise_prediction_error": known_or_none(mean_over_steps(relative)),
         "noise_prediction_error_per_step": per_step,
         "validated_trajectories": calls.num_trajectories
         if not judge.held_out_only
         else calls.num_held_out,
     }
     if calls.kind == "masked_fraction":
-        found["token_divergence"] = _known(mean_over_steps(sums.of_tokens))
+        found["token_divergence"] = known_or_none(mean_over_steps(sums.of_tokens))
     return found
 
 
@@ -234,7 +236,3 @@ def _psnr(sampler: Callable[[Any], Any], model: Any, quantized: Any, cancel: Can
     if difference == 0:
         return math.inf
     return 10 * math.log10(spread**2 / difference) if spread > 0 else -math.inf
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else value
