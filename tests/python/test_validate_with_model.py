@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -170,8 +171,16 @@ def test_errors_of_other_predictions_are_errors_of_noise(prediction: str) -> Non
         ({"prediction_type": "flow_prediction"}, "flow"),
     ],
 )
-def test_schedulers_say_what_is_predicted(config: dict[str, Any], expected: str) -> None:
+def test_schedulers_say_what_is_predicted(
+    config: dict[str, Any], expected: str, tmp_path: Path
+) -> None:
     assert prediction_type(config) == expected
+    folder = tmp_path / "pipeline" / "scheduler"
+    folder.mkdir(parents=True)
+    file = folder / "scheduler_config.json"
+    file.write_text(json.dumps(config))
+    for path in (file, folder, folder.parent, str(file)):
+        assert prediction_type(path) == expected
 
 
 def test_masked_tokens_are_compared_by_their_distributions(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -13,6 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrow_quant_v2.calibration.require import require
+from arrow_quant_v2.calibration.scheduler_config import (
+    NAME,
+    entry,
+    is_flow,
+    read_scheduler_config,
+)
 from arrow_quant_v2.errors import ConfigurationError
 
 Floats = NDArray[np.float64]
@@ -69,7 +74,7 @@ def noise_levels(scheduler: Any = None, beta_schedule: str | None = None) -> Noi
     Parameters
     ----------
     scheduler : object, mapping, str or os.PathLike, optional
-        A diffusers scheduler, its config, or a folder with its config.
+        A diffusers scheduler, its config, or the file or folder with its config.
     beta_schedule : str, optional
         "linear" or "cosine", over 1000 steps, where there is no scheduler.
 
@@ -86,10 +91,10 @@ def noise_levels(scheduler: Any = None, beta_schedule: str | None = None) -> Noi
         scheduler = _from_config(scheduler)
     name = type(scheduler).__name__
     config = getattr(scheduler, "config", {})
-    total = int(_get(config, "num_train_timesteps", ASSUMED_STEPS))
+    total = int(entry(config, "num_train_timesteps", ASSUMED_STEPS))
     if "EDM" in name or name == "CosineDPMSolverMultistepScheduler":
         return NoiseLevels(name, lambda times, _: -8 * times)  # c_noise = ln(σ) / 4
-    if _is_flow(name, config):
+    if is_flow(name, config):
         return NoiseLevels(name, lambda times, fractions: _of_flow(times, fractions, total), total)
     alpha_bar = _alphas_cumprod(scheduler)
     if alpha_bar is not None:
@@ -173,14 +178,6 @@ def _are_fractions(times: Floats) -> bool:
     return bool(times.max(initial=0.0) <= 1 and np.any(times != np.round(times)))
 
 
-def _is_flow(name: str, config: Any) -> bool:
-    return (
-        "Flow" in name
-        or bool(_get(config, "use_flow_sigmas", False))
-        or _get(config, "prediction_type", "") == "flow_prediction"
-    )
-
-
 def _alphas_cumprod(scheduler: Any) -> Floats | None:
     alphas = getattr(scheduler, "alphas_cumprod", None)
     if alphas is None and getattr(scheduler, "betas", None) is not None:
@@ -189,22 +186,13 @@ def _alphas_cumprod(scheduler: Any) -> Floats | None:
 
 
 def _read_config(path: Path) -> Mapping[str, Any]:
-    tried = (
-        [path]
-        if path.is_file()
-        else [
-            path / "scheduler_config.json",
-            path / "scheduler" / "scheduler_config.json",
-        ]
-    )
-    for file in tried:
-        if file.is_file():
-            config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-            return config
-    raise ConfigurationError(
-        f"scheduler = '{path}': there is no scheduler_config.json in it; give the folder of a "
-        "diffusers pipeline or of its scheduler"
-    )
+    config = read_scheduler_config(path)
+    if config is None:
+        raise ConfigurationError(
+            f"scheduler = '{path}': there is no {NAME} in it; give the folder of a diffusers "
+            "pipeline or of its scheduler"
+        )
+    return config
 
 
 def _from_config(config: Mapping[str, Any]) -> Any:
@@ -219,8 +207,3 @@ def _from_config(config: Mapping[str, Any]) -> Any:
             f"{diffusers.__version__} does not have; pass the scheduler object"
         )
     return kind.from_config(dict(config))
-
-
-def _get(config: Any, name: str, default: Any) -> Any:
-    value = config.get(name, default) if hasattr(config, "get") else getattr(config, name, default)
-    return default if value is None else value

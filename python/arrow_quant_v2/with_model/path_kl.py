@@ -7,13 +7,15 @@ least that of the samples.
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from arrow_quant_v2.calibration.scheduler_config import entry, is_flow, read_scheduler_config
 
 Floats = NDArray[np.float64]
 
@@ -86,30 +88,17 @@ def prediction_type(scheduler: Any) -> str:
 
     Parameters
     ----------
-    scheduler : object, mapping, Path or None
-        A diffusers scheduler, its config, or the folder of it or of its pipeline. What says nothing
+    scheduler : object, mapping, str or os.PathLike
+        A diffusers scheduler, its config, or the file or folder with its config. What says nothing
         means noise, as in diffusers.
     """
     name, config = "", scheduler
-    if isinstance(scheduler, Path | str):
-        config = scheduler_config(Path(scheduler)) or {}
+    if isinstance(scheduler, str | os.PathLike):
+        config = read_scheduler_config(Path(scheduler)) or {}
     elif not isinstance(scheduler, Mapping):
         name, config = type(scheduler).__name__, getattr(scheduler, "config", {})
-    get = config.get if hasattr(config, "get") else lambda key: getattr(config, key, None)
-    name = name or str(get("_class_name") or "")
-    said = str(get("prediction_type") or "epsilon")
-    if "Flow" in name or get("use_flow_sigmas") or said == "flow_prediction":
-        return "flow"
-    return said
-
-
-def scheduler_config(path: Path) -> dict[str, Any] | None:
-    """Return the config of a scheduler that is in a folder, or in a pipeline's; None without."""
-    for file in (path / "scheduler" / "scheduler_config.json", path / "scheduler_config.json"):
-        if file.is_file():
-            config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-            return config
-    return None
+    name = name or str(entry(config, "_class_name", ""))
+    return "flow" if is_flow(name, config) else str(entry(config, "prediction_type", "epsilon"))
 
 
 def _sigmoid(x: Floats) -> Floats:

@@ -15,6 +15,7 @@ from arrow_quant_v2 import _core
 from arrow_quant_v2._core import CancelToken, DiffusionQuantConfig
 from arrow_quant_v2.calibration.collection import collect
 from arrow_quant_v2.calibration.require import require_model
+from arrow_quant_v2.calibration.scheduler_config import scheduler_file
 from arrow_quant_v2.errors import ConfigurationError, QuantizationError
 from arrow_quant_v2.runs import ProgressCallback
 from arrow_quant_v2.with_model.calls import CallOptions, Inputs, branches_in, model_calls
@@ -198,12 +199,11 @@ def _collect(
 ) -> Path:
     """Collect calibration data from the inputs, for this run only."""
     path = work / DATA
-    scheduler = model_path / "scheduler" / "scheduler_config.json"
     collect(
         model,
         inputs,
         out=path,
-        scheduler=model_path if scheduler.is_file() else None,
+        scheduler=model_path if scheduler_file(model_path) else None,
         component=_component(model, model_path, config),
         guidance_branches=branches_in(inputs),
         keep_inputs=False,

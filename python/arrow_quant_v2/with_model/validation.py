@@ -13,6 +13,7 @@ import torch
 
 from arrow_quant_v2._core import CancelToken
 from arrow_quant_v2.calibration.hooks import evaluating
+from arrow_quant_v2.calibration.scheduler_config import scheduler_file
 from arrow_quant_v2.errors import ConfigurationError
 from arrow_quant_v2.runs import ProgressCallback
 from arrow_quant_v2.with_model.calls import CallOptions, Inputs, ModelCalls, model_calls
@@ -22,7 +23,6 @@ from arrow_quant_v2.with_model.layer_outputs import output_errors
 from arrow_quant_v2.with_model.path_kl import (
     noise_per_prediction,
     prediction_type,
-    scheduler_config,
     step_weights,
     unmasking_weights,
 )
@@ -77,7 +77,7 @@ def validate_with_model(
         cancel.check()
         progress(message, fraction)
 
-    if scheduler is None and scheduler_config(original_path) is not None:
+    if scheduler is None and scheduler_file(original_path) is not None:
         scheduler = original_path
     report("reading the inputs", 0.0)
     calls = model_calls(model, inputs, calibration, CallOptions(scheduler=scheduler))
