@@ -27,6 +27,15 @@ def inspect_model(path: StrPath, config: DiffusionQuantConfig | None = None) -> 
         ``kind`` ("source" or "quantized"), modality, sizes, and ``layers``: shape, bits, bytes and
         the reason for what is kept. Of a source it is what quantizing would do.
 
+    Raises
+    ------
+    ModelNotFoundError
+        If there is no model at `path`.
+    ConfigurationError
+        If an option is not allowed.
+    QuantizationError
+        If a header cannot be read; a `MetadataError` if a quantized model contradicts itself.
+
     Examples
     --------
     >>> from arrow_quant_v2 import inspect_model

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import pickle
+import re
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from arrow_quant_v2 import (
     ShapeMismatchError,
     TableError,
     ValidationError,
+    errors,
     load_quantized,
 )
 from tiny import negated, tiny_tensors, write_safetensors
@@ -43,6 +45,19 @@ def test_each_exception_is_also_the_builtin_that_it_resembles(
     assert issubclass(error, builtin)
     assert str(error("what and where")) == "what and where"
     assert getattr(arrow_quant_v2, error.__name__) is error
+
+
+def test_the_documentation_lists_each_exception_with_what_it_also_is() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "python.md"
+    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \|", page.read_text(encoding="utf-8"), re.MULTILINE)
+    classes = {
+        name: value
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, ArrowQuantError)
+    }
+    assert sorted(name for name, _ in rows) == sorted(classes)
+    for name, base in rows:
+        assert base in [parent.__name__ for parent in classes[name].__mro__[1:]]
 
 
 def test_an_option_that_is_not_allowed_is_a_configuration_error(
