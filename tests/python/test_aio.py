@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import multiprocessing
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,12 +23,8 @@ from arrow_quant_v2 import (
     DiffusionQuantConfig,
     ModelNotFoundError,
 )
+from folders import digests
 from tiny import write_sparse_model
-
-
-def tree(directory: Path) -> dict[str, bytes]:
-    files = (path for path in directory.rglob("*") if path.is_file())
-    return {str(path.relative_to(directory)): path.read_bytes() for path in files}
 
 
 @pytest.fixture
@@ -56,7 +53,7 @@ def test_a_coroutine_returns_what_the_plain_call_returns(tiny_model: Path, tmp_p
 
     result, validation = asyncio.run(main())
     assert untimed(result) == untimed(plain)
-    assert tree(tmp_path / "awaited") == tree(tmp_path / "plain")
+    assert digests(tmp_path / "awaited") == digests(tmp_path / "plain")
     expected = ArrowQuantV2().validate_quality(tiny_model, tmp_path / "plain")
     assert validation["per_layer_accuracy"] == expected["per_layer_accuracy"]
 
@@ -176,8 +173,8 @@ def test_several_models_are_quantized_as_each_alone(tiny_model: Path, tmp_path: 
     assert [result["bit_width"] for result in results] == [2, 4, 8, 4]
     for index, (_, output, config) in enumerate(models):
         ArrowQuantV2().quantize_diffusion_model(tiny_model, tmp_path / "alone", config)
-        assert tree(output) == tree(tmp_path / "alone")
-        subprocess.run(["rm", "-r", tmp_path / "alone"], check=True)
+        assert digests(output) == digests(tmp_path / "alone")
+        shutil.rmtree(tmp_path / "alone")
         assert seen[index][0] == 0.0
         assert seen[index][-1] == 1.0
         assert seen[index] == sorted(seen[index])
@@ -269,7 +266,7 @@ def test_child_processes_can_quantize_after_the_parent_did(
     child.start()
     child.join(60)
     assert child.exitcode == 0
-    assert tree(tmp_path / "child") == tree(tmp_path / "parent")
+    assert digests(tmp_path / "child") == digests(tmp_path / "parent")
 
 
 def test_the_library_logs_and_never_prints(

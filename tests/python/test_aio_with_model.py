@@ -19,7 +19,8 @@ from arrow_quant_v2 import (
     DiffusionQuantConfig,
 )
 from arrow_quant_v2.calibration import collect
-from test_aio import tree, untimed
+from folders import digests
+from test_aio import untimed
 
 
 def blocks(folder: Path) -> dict[str, Any]:
@@ -51,7 +52,7 @@ def test_a_model_and_its_inputs_are_taken_as_in_the_plain_call(tmp_path: Path) -
 
     result, ticks = asyncio.run(main())
     assert untimed(result) == untimed(plain)
-    assert tree(tmp_path / "awaited") == tree(tmp_path / "plain")
+    assert digests(tmp_path / "awaited") == digests(tmp_path / "plain")
     assert seen == sorted(seen) and seen[-1] == 1.0
     assert ticks > 10, "the event loop runs on"
 
@@ -192,4 +193,4 @@ def test_the_mode_of_a_config_counts_where_none_is_given(tmp_path: Path) -> None
         given["model_path"], tmp_path / "plain", options
     )
     assert untimed(asyncio.run(run)) == untimed(plain)
-    assert tree(tmp_path / "out") == tree(tmp_path / "plain")
+    assert digests(tmp_path / "out") == digests(tmp_path / "plain")

@@ -25,6 +25,7 @@ from arrow_quant_v2 import (
     load_quantized,
 )
 from decoding import documented_reader
+from folders import digests
 from tiny import from_bf16, to_bf16
 
 WEIGHT = "blocks.0.mlp.fc1.weight"  # [256, 128]
@@ -243,18 +244,18 @@ def test_a_timestep_has_a_group() -> None:
 def test_what_does_not_fit_is_refused_and_changes_nothing(
     arguments: dict[str, Any], error: type[ArrowQuantError], message: str, tiny_int4: Path
 ) -> None:
-    before = {path: path.read_bytes() for path in tiny_int4.rglob("*") if path.is_file()}
+    before = digests(tiny_int4)
     with pytest.raises(error, match=re.escape(message)):
         revise(tiny_int4, **arguments)
-    assert {path: path.read_bytes() for path in tiny_int4.rglob("*") if path.is_file()} == before
+    assert digests(tiny_int4) == before
 
 
 def test_values_that_are_set_can_be_removed(tiny_int4: Path, tmp_path: Path) -> None:
-    before = {path.name: path.read_bytes() for path in tiny_int4.iterdir()}
+    before = digests(tiny_int4)
     revise(tiny_int4, tmp_path / "out", json.dumps(GROUPS), {WEIGHT: bias(3)})
-    assert {path.name: path.read_bytes() for path in tiny_int4.iterdir()} == before
+    assert digests(tiny_int4) == before
     revise(tmp_path / "out", time_groups="", bias={WEIGHT: None})
-    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+    assert digests(tmp_path / "out") == before
 
 
 def test_a_manifest_that_needs_an_unknown_feature_is_refused(tiny_int4: Path) -> None:

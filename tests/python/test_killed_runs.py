@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 import signal
 import subprocess
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from folders import digests
 from program import PROGRAM
 
 NUM_TENSORS = 12
@@ -40,14 +40,6 @@ def command(bits: list[str], model: Path, output: Path) -> list[str]:
     return [str(PROGRAM), "quantize", str(model), str(output), *options]
 
 
-def digest(folder: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-
-
 @pytest.fixture(scope="module", params=[["--bits", "4"], ["--target-bpw", "3"]], ids=" ".join)
 def undisturbed(
     model: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
@@ -56,7 +48,7 @@ def undisturbed(
     output = tmp_path_factory.mktemp("undisturbed") / "out"
     begin = time.monotonic()
     subprocess.run(command(request.param, model, output), check=True)
-    return request.param, digest(output), time.monotonic() - begin
+    return request.param, digests(output), time.monotonic() - begin
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -74,7 +66,7 @@ def test_a_run_killed_several_times_ends_with_the_bytes_of_an_undisturbed_one(
         if (output / "manifest.json").exists():
             break  # it was quicker than the kill: then it must be whole
     subprocess.run(command(bits, model, output), check=True)
-    assert digest(output) == expected
+    assert digests(output) == expected
 
 
 def test_an_interrupted_run_says_that_it_can_be_taken_up_again(
@@ -92,4 +84,4 @@ def test_an_interrupted_run_says_that_it_can_be_taken_up_again(
     assert "again" in message
     assert not (output / "manifest.json").exists()
     subprocess.run(command(bits, model, output), check=True)
-    assert digest(output) == expected
+    assert digests(output) == expected

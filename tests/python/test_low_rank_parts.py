@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 import signal
 import subprocess
@@ -15,6 +14,7 @@ import torch
 
 from arrow_quant_v2 import ArrowQuantV2, DiffusionQuantConfig
 from arrow_quant_v2.calibration import collect
+from folders import digests
 from program import PROGRAM
 from refine_nets import save
 
@@ -49,13 +49,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     calls = [{"sources": torch.randn(8, 32, COLS // 2), "timestep": t} for t in STEPS]
     collect(net, calls, out=folder / "calibration.parquet", keep_inputs=False)
     return folder
-
-
-def digest(folder: Path) -> dict[str, str]:
-    return {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.iterdir())
-    }
 
 
 def sizes(folder: Path) -> list[int]:
@@ -153,4 +146,4 @@ def test_a_run_killed_in_each_part_ends_with_the_bytes_of_an_undisturbed_one(
         process.wait()
         assert len(list(output.glob("quantized-*.parquet"))) >= finished
     subprocess.run(command(model, output), check=True)
-    assert digest(output) == digest(expected)
+    assert digests(output) == digests(expected)

@@ -6,9 +6,8 @@ not take part in the run, as its result says.
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +17,7 @@ import torch
 
 from arrow_quant_v2 import ArrowQuantError, ArrowQuantV2, DiffusionQuantConfig, load_quantized
 from arrow_quant_v2.calibration import collect
+from folders import digests
 from tiny import Tensor, tiny_tensors, to_bf16, write_safetensors
 
 Outcome = dict[str, Any]
@@ -205,13 +205,6 @@ def data_of_many_steps(folder: Path) -> Path:
 CALIBRATIONS = {CALIBRATION: calibration_data, MANY_STEPS: data_of_many_steps}
 
 
-def lines_of_files(output: Path) -> Iterator[str]:
-    for path in sorted(output.rglob("*")):
-        if path.is_file():
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
-            yield f"{path.relative_to(output)} {digest}"
-
-
 def outcome_of(pipeline: Path, name: str, options: dict[str, Any]) -> Outcome:
     """The result without what no two runs share; {"error": its code} of a run that failed."""
     chosen = dict(options)
@@ -230,7 +223,7 @@ def outcome_of(pipeline: Path, name: str, options: dict[str, Any]) -> Outcome:
     for key in ("quantized_path", "quantization_time_s", "flush_time_s", "peak_memory_mb"):
         del result[key]
     result["parts"] = len(list(output.rglob("*.parquet")))
-    result["files"] = list(lines_of_files(output))
+    result["files"] = digests(output)
     with load_quantized(output) as model:
         names = sorted({tensor.component for tensor in model.values()})
         result["time_groups"] = [repr(model.time_groups(name)) for name in names]

@@ -25,6 +25,7 @@ from arrow_quant_v2.with_model.judge import Judge
 from arrow_quant_v2.with_model.quantized_copy import QuantizedCopy
 from arrow_quant_v2.with_model.refinement import Refinement
 from arrow_quant_v2.with_model.time_grouping import uniform_begins
+from folders import digests
 
 SHAPE = (6, 128)
 
@@ -52,10 +53,6 @@ def int2(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def loaded(path: Path, net: Any = None) -> Any:
     model: Any = load_model(nets.Blocks() if net is None else net, path)
     return model.eval()
-
-
-def files(path: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in path.iterdir()}
 
 
 def test_predictions_of_other_trajectories_gain(int2: Path, tmp_path: Path) -> None:
@@ -95,13 +92,13 @@ def test_the_model_is_left_as_it_was(int2: Path, tmp_path: Path) -> None:
     net = nets.Blocks().train()
     net.blocks[0].eval()
     before, modes = copy.deepcopy(net.state_dict()), [m.training for m in net.modules()]
-    source = files(int2)
+    source = digests(int2)
     refine(net, int2, nets.calls(SHAPE), out=tmp_path / "out")
     assert [m.training for m in net.modules()] == modes
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
     for name, value in net.state_dict().items():
         torch.testing.assert_close(value, before[name], rtol=0, atol=0)
-    assert files(int2) == source
+    assert digests(int2) == source
 
 
 def test_without_out_the_model_itself_is_revised(folder: Path, tmp_path: Path) -> None:
@@ -134,11 +131,11 @@ def test_what_a_callback_raises_stops_the_work_and_changes_nothing(
         if message in text:
             raise KeyError(text)
 
-    before = files(int2)
+    before = digests(int2)
     for out in (None, tmp_path / "out"):
         with pytest.raises(KeyError):
             refine(nets.Blocks(), int2, nets.calls(SHAPE), out=out, progress_callback=stop)
-    assert files(int2) == before
+    assert digests(int2) == before
     assert [path.name for path in int2.parent.iterdir()] == [int2.name]
     assert list(tmp_path.iterdir()) == []
 
@@ -217,12 +214,12 @@ def test_one_trajectory_confirms_nothing(int2: Path, tmp_path: Path) -> None:
 def test_corrections_that_held_out_trajectories_do_not_confirm_are_left_out(tmp_path: Path) -> None:
     net = Single()  # whose inputs have no mean
     path = nets.quantized(nets.save(net, tmp_path / "model"), tmp_path / "int2")
-    before = files(path)
+    before = digests(path)
     result = refine(net, path, nets.calls((4, 256)))
     assert not result["accepted"]
     assert "no correction lowers the held-out error by 1%" in result["reason"]
     assert result["error_after"] == result["error_before"]
-    assert files(path) == before
+    assert digests(path) == before
 
 
 def test_inputs_come_from_beside_the_calibration_file(int2: Path, tmp_path: Path) -> None:
@@ -231,7 +228,7 @@ def test_inputs_come_from_beside_the_calibration_file(int2: Path, tmp_path: Path
     kept = refine(net, int2, calibration=data, out=tmp_path / "a")
     given = refine(net, int2, nets.calls(SHAPE), beta_schedule="cosine", out=tmp_path / "b")
     assert kept["num_trajectories"] == 8
-    assert files(tmp_path / "a") == files(tmp_path / "b")
+    assert digests(tmp_path / "a") == digests(tmp_path / "b")
     assert kept | {"path": ""} == given | {"path": ""}
 
 
