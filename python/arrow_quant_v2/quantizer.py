@@ -13,6 +13,7 @@ import pyarrow as pa
 from arrow_quant_v2 import _core
 from arrow_quant_v2._core import DiffusionQuantConfig
 from arrow_quant_v2.arrow_tables import ArrowTable
+from arrow_quant_v2.config_copy import config_with
 from arrow_quant_v2.errors import ModelNotFoundError
 from arrow_quant_v2.runs import ProgressCallback, Runs, StrPath
 
@@ -326,8 +327,7 @@ class ArrowQuantV2:
         """
         chosen = self._runs.chosen(config)
         if bit_width is not None:
-            chosen = copy.copy(chosen)
-            chosen.bit_width = bit_width
+            chosen = config_with(chosen, bit_width=bit_width)
         batch = pa.record_batch(_core.quantize_batch_arrow(table, chosen, continue_on_error))
         note = (batch.schema.metadata or {}).get(b"note")
         if note is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -11,6 +10,7 @@ from typing import Any
 
 from arrow_quant_v2 import _core
 from arrow_quant_v2._core import CancelToken, DiffusionQuantConfig
+from arrow_quant_v2.config_copy import config_with
 from arrow_quant_v2.errors import ConfigurationError
 
 StrPath = str | os.PathLike[str]
@@ -49,8 +49,7 @@ class Runs:
         if not isinstance(chosen, DiffusionQuantConfig):
             raise TypeError(f"config is a {type(config).__name__}, not a DiffusionQuantConfig")
         if self._mode is not None and self._mode != chosen.mode:
-            chosen = copy.copy(chosen)
-            chosen.mode = self._mode
+            return config_with(chosen, mode=self._mode)
         return chosen
 
     def quantize(

@@ -176,7 +176,7 @@ def test_compensation_is_left_out_of_blocks_that_are_better_without(
     def run(path: Path, config: DiffusionQuantConfig, with_data: bool) -> dict[str, Any]:
         return quantizer.quantize_diffusion_model(folder, path, config if with_data else options())
 
-    gate = Gate(nets.Blocks(), judge, run, tmp_path, None)
+    gate = Gate(nets.Blocks(), judge, run, tmp_path)
     best = gate.best(chosen, can_judge=True)
     accepted = [step["step"] for step in gate.steps if step["accepted"]]
     assert accepted == ["leave compensation out of blocks.0"] * 2

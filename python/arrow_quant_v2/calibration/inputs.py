@@ -46,9 +46,9 @@ class InputRecorder:
         try:
             self._calls.append(self._described(call, "inputs"))
         except TypeError as error:
-            self._drop(str(error))
+            self.drop(str(error))
         if self._bytes > MAX_BYTES:
-            self._drop(f"they take more than {MAX_BYTES >> 20} MiB")
+            self.drop(f"they take more than {MAX_BYTES >> 20} MiB")
 
     def save(self, path: Path) -> None:
         """Write what was kept, whole or not at all."""
@@ -68,9 +68,6 @@ class InputRecorder:
 
     def drop(self, problem: str) -> None:
         """Keep nothing, and say why."""
-        self._drop(problem)
-
-    def _drop(self, problem: str) -> None:
         self.problem = problem
         self._calls, self._tensors, self._last = [], {}, {}
 

@@ -10,7 +10,6 @@ data as a whole helped wherever they were measured, so that they stay unless it 
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from arrow_quant_v2._core import DiffusionQuantConfig, ThermodynamicConfig
+from arrow_quant_v2.config_copy import config_with
 from arrow_quant_v2.with_model.judge import Judge
 from arrow_quant_v2.with_model.judgement import Judgement, step_of_gate
 from arrow_quant_v2.with_model.quantized_copy import QuantizedCopy
@@ -69,14 +69,11 @@ class Gate:
         their relative difference, ``accepted``.
     """
 
-    def __init__(
-        self, model: Any, judge: Judge, quantize: Quantize, work: Path, component: str | None
-    ) -> None:
+    def __init__(self, model: Any, judge: Judge, quantize: Quantize, work: Path) -> None:
         self._model = model
         self._judge = judge
         self._quantize = quantize
         self._work = work
-        self._component = component
         self._made = 0
         self.steps: list[dict[str, Any]] = []
 
@@ -96,7 +93,7 @@ class Gate:
             best = self._without_compensation(best)
         for applied, words, options in _FEATURES:
             if best.result[applied]:
-                plain = self._variant(_with(best.config, **options), with_data=True)
+                plain = self._variant(config_with(best.config, **options), with_data=True)
                 best = self._better(best, plain, f"leave out {words}", trusted=False)
         if any(layer["trials"] for layer in best.result["layers"]):
             plain = self._variant(config, with_data=False)
@@ -107,7 +104,7 @@ class Gate:
 
     def _without_compensation(self, first: Variant) -> Variant:
         """Leave compensation out of all layers, or else of blocks, where that is better."""
-        plain = self._variant(_with(first.config, compensation="off"), with_data=True)
+        plain = self._variant(config_with(first.config, compensation="off"), with_data=True)
         best = self._better(first, plain, "leave out compensation")
         if best is plain:
             return best
@@ -116,7 +113,9 @@ class Gate:
             return first
         patterns = [f"re:^{re.sub('[.]', '[.]', block)}[.]" for block in left_out]
         names = [*first.config.modules_to_not_compensate, *patterns]
-        mixed = self._variant(_with(first.config, modules_to_not_compensate=names), with_data=True)
+        mixed = self._variant(
+            config_with(first.config, modules_to_not_compensate=names), with_data=True
+        )
         return self._better(first, mixed, f"leave compensation out of {', '.join(left_out)}")
 
     def _blocks_to_leave_out(self, first: Variant, plain: Variant) -> list[str]:
@@ -141,7 +140,7 @@ class Gate:
         self._made += 1
         path = self._work / f"model-{self._made}"
         result = self._quantize(path, config, with_data)
-        quantized = QuantizedCopy(self._model, path, self._component)
+        quantized = QuantizedCopy(self._model, path)
         judgement = self._judge.judge(quantized.model)
         return Variant(config, with_data, path, result, quantized, judgement)
 
@@ -189,10 +188,3 @@ def block_of(name: str) -> str:
     parts = name.removesuffix(".weight").split(".")
     number = next((i for i, part in enumerate(parts) if part.isdigit()), 1)
     return ".".join(parts[: number + 1])
-
-
-def _with(config: DiffusionQuantConfig, **options: Any) -> DiffusionQuantConfig:
-    changed = copy.copy(config)
-    for name, value in options.items():
-        setattr(changed, name, value)
-    return changed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import shutil
 import tempfile
@@ -16,6 +15,7 @@ from arrow_quant_v2._core import CancelToken, DiffusionQuantConfig
 from arrow_quant_v2.calibration.collection import collect
 from arrow_quant_v2.calibration.require import require_model
 from arrow_quant_v2.calibration.scheduler_config import scheduler_file
+from arrow_quant_v2.config_copy import config_with
 from arrow_quant_v2.errors import ConfigurationError, QuantizationError
 from arrow_quant_v2.runs import ProgressCallback
 from arrow_quant_v2.with_model.calls import CallOptions, Inputs, branches_in, model_calls
@@ -70,34 +70,26 @@ def quantize_with_model(
     if inputs is not None and iter(inputs) is inputs:
         inputs = list(inputs)
     with _work_folder(output_path) as work:
-        data = _calibration_path(model_path, config)
-        collected = None
-        if data is None:
-            if inputs is None:
-                raise ConfigurationError(
-                    "model is given, but there are neither calibration data nor inputs: pass "
-                    "inputs=, the arguments of the model's calls, or calibration_path= of a file "
-                    "that collect(keep_inputs=True) wrote"
-                )
-            data = collected = _collect(model, model_path, config, inputs, work, report)
+        found = _calibration_path(model_path, config)
+        data = found or _collect(model, model_path, config, inputs, work, report)
         calls = model_calls(model, inputs, data, CallOptions())
         calls.before_run = cancel.check
         judge = Judge(model, calls)
-        steps = _Steps(report, 0.2 if collected else 0.0)
+        steps = _Steps(report, 0.0 if found else 0.2)
 
         def quantize(path: Path, options: DiffusionQuantConfig, with_data: bool) -> dict[str, Any]:
-            options = _with_calibration(options, data if with_data else None)
             source = model_path if with_data else _without_data(model_path, work)
+            options = config_with(options, calibration_path=str(data) if with_data else None)
             return run(source, path, options, steps.next(), cancel)
 
-        gate = Gate(model, judge, quantize, work, None)
+        gate = Gate(model, judge, quantize, work)
         held_out = judge.calls.num_held_out
         best = gate.best(config, 0 < held_out < judge.calls.num_trajectories)
         refined = Refinement(model, best.copy, judge, steps.last(), cancel)
         groups = config.num_time_groups if config.enable_time_aware else 1
         refinement = refined.run(best.path, min(groups, MAX_GROUPS))
         result = _result(best, refinement, gate.steps, output_path)
-        if collected and result["calibration"] != "none":
+        if not found and result["calibration"] != "none":
             result["calibration"] = "collected from inputs"
         cancel.check()
         _publish(best.path, output_path)
@@ -170,12 +162,6 @@ def _calibration_path(model_path: Path, config: DiffusionQuantConfig) -> Path | 
     return found if found.is_file() else None
 
 
-def _with_calibration(config: DiffusionQuantConfig, data: Path | None) -> DiffusionQuantConfig:
-    changed = copy.copy(config)
-    changed.calibration_path = None if data is None else str(data)
-    return changed
-
-
 def _without_data(model_path: Path, work: Path) -> Path:
     """Return the model's folder, or one that shows all of it but the calibration data."""
     if not (model_path / DATA).is_file():
@@ -193,11 +179,17 @@ def _collect(
     model: Any,
     model_path: Path,
     config: DiffusionQuantConfig,
-    inputs: Inputs,
+    inputs: Inputs | None,
     work: Path,
     progress: ProgressCallback,
 ) -> Path:
     """Collect calibration data from the inputs, for this run only."""
+    if inputs is None:
+        raise ConfigurationError(
+            "model is given, but there are neither calibration data nor inputs: pass inputs=, the "
+            "arguments of the model's calls, or calibration_path= of a file that "
+            "collect(keep_inputs=True) wrote"
+        )
     path = work / DATA
     collect(
         model,
