@@ -24,7 +24,7 @@ from arrow_quant_v2 import (
     ModelNotFoundError,
 )
 from folders import digests
-from tiny import write_sparse_model
+from tiny import QUANTIZED, tiny_tensors, write_safetensors, write_sparse_model
 
 
 @pytest.fixture
@@ -56,6 +56,17 @@ def test_a_coroutine_returns_what_the_plain_call_returns(tiny_model: Path, tmp_p
     assert digests(tmp_path / "awaited") == digests(tmp_path / "plain")
     expected = ArrowQuantV2().validate_quality(tiny_model, tmp_path / "plain")
     assert validation["per_layer_accuracy"] == expected["per_layer_accuracy"]
+
+
+def test_a_coroutine_follows_the_mode_that_was_asked_for(tmp_path: Path) -> None:
+    model = tmp_path / "model.safetensors"
+    write_safetensors(model, {"model.embed_tokens.weight": tiny_tensors()[QUANTIZED[0]]})
+    for mode, quant_type in (("diffusion", "none"), ("base", "int4")):
+        quantizer = AsyncArrowQuantV2(mode=mode)
+        assert quantizer.mode == mode
+        work = quantizer.quantize_diffusion_model_async(model, tmp_path / mode)
+        [layer] = asyncio.run(work)["layers"]
+        assert layer["quant_type"] == quant_type
 
 
 @pytest.mark.parametrize("is_async", [False, True])

@@ -141,3 +141,5 @@ def test_the_bytes_do_not_depend_on_threads_or_chunks() -> None:
         for given in (table, pa.concat_tables([table.slice(i, 1) for i in range(4)]))
     ]
     assert all(batch.equals(batches[0], check_metadata=True) for batch in batches)
+    one, seven = (QUANTIZER.dequantize_batch_arrow(batches[0], num_threads=n) for n in (1, 7))
+    assert one.equals(seven)

@@ -202,7 +202,8 @@ def test_a_file_without_prompts_is_an_error(
 
 def test_texts_are_masked_at_all_levels_behind_a_visible_beginning() -> None:
     tokens = np.arange(3 * 400).reshape(3, 400)
-    calls = list(masked_inputs(tokens, -1, samples=20, batch=8))
+    calls = list(masked_inputs(tokens, -1, samples=20, batch=8, extra={"labels": None}))
+    assert all(call["labels"] is None for call in calls)
     assert [len(call["input_ids"]) for call in calls] == [8, 8, 4]
     ids = torch.cat([call["input_ids"] for call in calls]).numpy()
     masked = ids == -1

@@ -136,11 +136,12 @@ def test_an_importance_matrix_has_sums_of_squares_and_counts(tmp_path: Path) -> 
     result = import_imatrix(
         tmp_path / "i.dat",
         tmp_path / "c.parquet",
+        component="transformer",
         rename=lambda name: name.replace("blk", "layers"),
     )
     assert result["num_layers"] == 1
     data = read(tmp_path / "c.parquet")
-    assert data.metadata["source"] == "imatrix"
+    assert (data.metadata["source"], data.metadata["component"]) == ("imatrix", "transformer")
     step = data["layers.0.ffn_up.weight"].steps[0]
     assert step.n_rows == 7
     np.testing.assert_array_equal(step.ch_sumsq, squares)

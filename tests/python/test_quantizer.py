@@ -130,10 +130,15 @@ def test_a_config_of_another_type_is_a_type_error(tiny_model: Path, tmp_path: Pa
 def test_safetensors_are_taken_as_a_file_or_a_directory(
     path: str, tiny_model: Path, tmp_path: Path
 ) -> None:
+    fractions: list[float] = []
     result = ArrowQuantV2().quantize_from_safetensors(
-        safetensors_path=tiny_model / path, output_path=tmp_path / "out"
+        safetensors_path=tiny_model / path,
+        output_path=tmp_path / "out",
+        config=DiffusionQuantConfig(bit_width=8),
+        progress_callback=lambda message, fraction: fractions.append(fraction),
     )
-    assert result["num_quantized"] == len(QUANTIZED)
+    assert (result["num_quantized"], result["bit_width"]) == (len(QUANTIZED), 8)
+    assert (fractions[0], fractions[-1]) == (0.0, 1.0)
 
 
 def test_a_file_of_another_kind_is_not_taken_for_safetensors(tmp_path: Path) -> None:
