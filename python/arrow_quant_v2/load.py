@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import os
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -15,13 +14,12 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from arrow_quant_v2 import _core
-from arrow_quant_v2.errors import ConfigurationError
+from arrow_quant_v2.asked_type import asked_type
 from arrow_quant_v2.time_groups import ActivationParameters, TimeGroups
 
 if TYPE_CHECKING:
     import torch
 
-_FLOATS = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 _QUANTIZABLE = {"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"}
 
 
@@ -311,7 +309,7 @@ class QuantizedTensor:
         QuantizationError
             If the file cannot be read or its checksum does not match.
         """
-        asked, as_torch = _target(dtype)
+        asked, as_torch = asked_type(dtype)
         target = asked if self.dtype in _QUANTIZABLE else self.dtype
         widened = target == "F64" and not (self.dtype == "F64" and self.quant_type == "none")
         stored = "F32" if widened else target
@@ -384,34 +382,3 @@ class _Extras(NamedTuple):
 
 def _rows(blocks: list[NDArray[Any]]) -> NDArray[Any]:
     return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
-
-
-def _target(dtype: Any) -> tuple[str, bool]:
-    """Return the safetensors name of the asked type, and whether torch was asked for."""
-    torch_module = sys.modules.get("torch")
-    as_torch = torch_module is not None and isinstance(dtype, torch_module.dtype)
-    if as_torch:
-        name = str(dtype).removeprefix("torch.")
-    elif isinstance(dtype, str) and dtype == "bfloat16":
-        raise ConfigurationError(
-            "dtype = 'bfloat16': numpy has no such type; pass torch.bfloat16 for a torch tensor, "
-            "or 'float32'"
-        )
-    else:
-        name = _numpy_name(dtype)
-    if name not in _FLOATS:
-        raise ConfigurationError(
-            f"dtype = {dtype!r}: allowed are 'float64', 'float32', 'float16', and torch.float64, "
-            "torch.float32, torch.float16, torch.bfloat16 for a torch tensor"
-        )
-    return _FLOATS[name], as_torch
-
-
-def _numpy_name(dtype: Any) -> str:
-    if dtype is None:  # float64 to numpy, a mistake here
-        return ""
-    try:
-        parsed = np.dtype(dtype)
-    except TypeError:
-        return ""
-    return parsed.name if parsed.isnative else ""
