@@ -58,7 +58,9 @@ TEST(InputReader, ShowsAnyRangeOfAFileMappedOrNot) {
       const size_t alignment = size_t{1} << random() % 4;
       EXPECT_EQ(read(reader, file, offset, size, alignment), text.substr(offset, size))
           << offset << " " << size << " " << alignment;
-      if (i % 8 == 0) EXPECT_EQ(read(reader, other, 7, 4'000), other_text.substr(7, 4'000));
+      if (i % 8 == 0) {
+        EXPECT_EQ(read(reader, other, 7, 4'000), other_text.substr(7, 4'000));
+      }
     }
     EXPECT_EQ(read(reader, file, 0, text.size()), text);
   }

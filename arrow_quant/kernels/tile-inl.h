@@ -176,7 +176,7 @@ using D16x8 = hn::FixedTag<uint16_t, 8>;
 using V16x8 = hn::Vec<D16x8>;
 
 template <class D>
-HWY_INLINE V16x8 fold_codes(D d, hn::Vec<D> v) {
+HWY_INLINE V16x8 fold_codes(D /*d*/, hn::Vec<D> v) {
   if constexpr (hn::MaxLanes(D()) == 8) {
     return hn::BitCast(D16x8(), v);
   } else {
