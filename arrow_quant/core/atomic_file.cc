@@ -19,13 +19,12 @@ constexpr off_t kWriteBackAhead = 4 * kWriteBackBytes;
 std::atomic<int64_t> flush_nanoseconds{0};
 
 // Writes the file's dirty pages piece by piece, so that a cancellation need not wait for all.
-void write_back(int fd, const CancelToken& cancel) {
+void write_back(int fd, off_t size_bytes, const CancelToken& cancel) {
   constexpr unsigned kStart = SYNC_FILE_RANGE_WRITE;
   constexpr unsigned kFinish =
       SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
   const auto begin = std::chrono::steady_clock::now();
-  const off_t size = ::lseek(fd, 0, SEEK_END);
-  for (off_t offset = 0; offset < size; offset += kWriteBackBytes) {
+  for (off_t offset = 0; offset < size_bytes; offset += kWriteBackBytes) {
     cancel.check();
     // Several pieces are on their way at once. Where this does not work, or fails, fsync says so.
     ::sync_file_range(fd, offset, kWriteBackBytes, kStart);
@@ -96,7 +95,7 @@ void AtomicFile::expect(uint64_t size_bytes) {
 
 void AtomicFile::commit() {
   if (cancel_ != nullptr) {
-    write_back(fd_, *cancel_);
+    write_back(fd_, static_cast<off_t>(size_bytes_), *cancel_);
   }
   if (const int os_errno = flush_to_disk(fd_); os_errno != 0) {
     throw_io_error("flush to disk", temporary_, os_errno);

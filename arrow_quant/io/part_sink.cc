@@ -34,7 +34,6 @@ arrow::Status PartSink::Write(const void* data, int64_t size_bytes) {
     failure_ = std::current_exception();
     return arrow::Status::IOError("write failed");
   }
-  position_ += size_bytes;
   return arrow::Status::OK();
 }
 

@@ -24,7 +24,7 @@ class PartSink final : public arrow::io::OutputStream {
 
   arrow::Status Write(const void* data, int64_t size_bytes) override;
   using OutputStream::Write;
-  arrow::Result<int64_t> Tell() const override { return position_; }
+  arrow::Result<int64_t> Tell() const override { return size_bytes(); }
   // commit() closes the file; to Parquet it is never closed.
   arrow::Status Close() override { return arrow::Status::OK(); }
   bool closed() const override { return false; }
@@ -33,7 +33,7 @@ class PartSink final : public arrow::io::OutputStream {
   void commit();
 
   const std::filesystem::path& path() const { return file_.path(); }
-  int64_t size_bytes() const { return position_; }
+  int64_t size_bytes() const { return static_cast<int64_t>(file_.size_bytes() + pending_.size()); }
   // Of all that was written. Pre: commit() has returned.
   std::string xxh3_128() const { return hash_.hex_digest(); }
   // What the write that failed threw; null if none did.
@@ -44,7 +44,6 @@ class PartSink final : public arrow::io::OutputStream {
   void flush_pending();
 
   AtomicFile file_;
-  int64_t position_ = 0;
   std::exception_ptr failure_;
   std::vector<uint8_t> pending_;  // small writes, gathered
   Xxh3_128 hash_;

@@ -154,7 +154,8 @@ class Choosing {
     const auto blends = time.smooth ? time.smoothed : time.jumping;
     const double before = confirming.of(deployed(task_.scheme, parameters_, blends));
     const double after = confirming.of(deployed(task_.scheme, *optimized, blends));
-    const bool accepted = after <= before * (1 - std::max(gate(), kTransitionGate));
+    const bool accepted =
+        after < before && after <= before * (1 - std::max(gate(), kTransitionGate));
     choice_.steps.push_back({"transition optimization", before, after, accepted});
     if (accepted) parameters_ = *std::move(optimized);
   }
